@@ -1,0 +1,1 @@
+"""What is said: every message of the orchestrator, one file per dialogue; `wire` turns them into bytes."""

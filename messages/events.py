@@ -1,0 +1,229 @@
+"""The facts of a conversation: what its journal holds and what clients are told, one class per event type.
+
+Events are flat. `seq` is gap-free per conversation from 1. `text`, `result` and `data` are stored once, beside the
+journal (see persistence/entry.py), so they may be absent on an event that was loaded only to be folded.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from messages.base import Json, Message
+from messages.failure import Failure
+from messages.plan import NodeSpec
+
+ReplyStatus = Literal["completed", "partial", "failed", "cancelled"]
+
+
+class Missing(Message):
+    """One branch that a reply has to do without, and why."""
+
+    node: str
+    reason: str
+    attempts: int
+
+
+class EventBase(Message):
+    """Fields of every event."""
+
+    seq: int
+    """Position in the conversation's journal; 0 on events that are passed on but not journaled."""
+    at: int
+    """Milliseconds since the Unix epoch, UTC."""
+    conversation_id: str
+    request_id: str | None = None
+    cause: int | str | None = None
+    """Sequence number of the event, or id of the message, that led to this one."""
+
+
+class MessageAccepted(EventBase):
+    type: Literal["message.accepted"] = "message.accepted"
+    message_id: str
+    text: str = ""
+    user_id: str | None = None
+    planned: bool = False
+    """True when the client sent a plan along."""
+    next: bool = False
+    """True when it goes before the messages already waiting (`interrupt`, `rollback`)."""
+
+
+class MessageRefused(EventBase):
+    type: Literal["message.refused"] = "message.refused"
+    message_id: str
+    code: str
+    reason: str
+
+
+class PlanDrafted(EventBase):
+    type: Literal["plan.drafted"] = "plan.drafted"
+    nodes: tuple[NodeSpec, ...] = ()
+    answer: str | None = None
+    origin: Literal["client", "planner"] = "planner"
+
+
+class PlanFailed(EventBase):
+    type: Literal["plan.failed"] = "plan.failed"
+    attempt: int
+    error: Failure
+    delay: float | None = None
+    """Seconds until the planner is asked again; absent when it is given up."""
+    due: int | None = None
+    """When that is, in milliseconds since the Unix epoch."""
+
+
+class NodeStarted(EventBase):
+    type: Literal["node.started"] = "node.started"
+    node: str
+    agent: str
+    attempt: int
+    recovered: bool = False
+    """True when this try replaces one that the daemon's own end cut off; it uses up no retry."""
+
+
+class NodeSucceeded(EventBase):
+    type: Literal["node.succeeded"] = "node.succeeded"
+    node: str
+    agent: str
+    attempt: int
+    duration_ms: float
+    result: Json = None
+    cached: bool = False
+
+
+class NodeFailed(EventBase):
+    type: Literal["node.failed"] = "node.failed"
+    node: str
+    agent: str
+    attempt: int
+    error: Failure
+
+
+class NodeRetrying(EventBase):
+    type: Literal["node.retrying"] = "node.retrying"
+    node: str
+    agent: str
+    attempt: int
+    """The attempt that will be made."""
+    delay: float
+    """Seconds between the failure and that attempt."""
+    due: int
+    """When that is, in milliseconds since the Unix epoch."""
+    reason: str
+    """The rule that set the delay, in words."""
+
+
+class NodeSkipped(EventBase):
+    type: Literal["node.skipped"] = "node.skipped"
+    node: str
+    agent: str
+    attempt: int = 0
+    reason: str
+
+
+class PhaseChanged(EventBase):
+    type: Literal["phase.changed"] = "phase.changed"
+    from_phase: str = Field(validation_alias="from", serialization_alias="from")
+    to_phase: str = Field(validation_alias="to", serialization_alias="to")
+
+
+class SynthesisFailed(EventBase):
+    type: Literal["synthesis.failed"] = "synthesis.failed"
+    attempt: int
+    error: Failure
+    delay: float | None = None
+    due: int | None = None
+
+
+class ReplySent(EventBase):
+    type: Literal["reply.sent"] = "reply.sent"
+    message_id: str
+    text: str = ""
+    data: dict[str, Json] = Field(default_factory=dict)
+    nodes: tuple[str, ...] = ()
+    """Nodes whose results make up `data`."""
+    missing: tuple[Missing, ...] = ()
+    status: ReplyStatus
+    forgotten: bool = False
+    """True when a `rollback` took this request out of the conversation's memory."""
+
+
+class ConversationPaused(EventBase):
+    type: Literal["conversation.paused"] = "conversation.paused"
+    by: str | None = None
+    reason: str | None = None
+
+
+class ConversationResumed(EventBase):
+    type: Literal["conversation.resumed"] = "conversation.resumed"
+    by: str | None = None
+    reason: str | None = None
+
+
+class ConversationQuarantined(EventBase):
+    type: Literal["conversation.quarantined"] = "conversation.quarantined"
+    reason: str
+
+
+class AgentProgress(EventBase):
+    """Passed on to listeners, never journaled: `seq` is 0 and is not shown."""
+
+    type: Literal["agent.progress"] = "agent.progress"
+    node: str
+    agent: str
+    attempt: int
+    text: str
+
+
+Journaled = (
+    MessageAccepted
+    | MessageRefused
+    | PlanDrafted
+    | PlanFailed
+    | NodeStarted
+    | NodeSucceeded
+    | NodeFailed
+    | NodeRetrying
+    | NodeSkipped
+    | PhaseChanged
+    | SynthesisFailed
+    | ReplySent
+    | ConversationPaused
+    | ConversationResumed
+    | ConversationQuarantined
+)
+Event = Journaled | AgentProgress
+
+JOURNALED: TypeAdapter[Journaled] = TypeAdapter(Annotated[Journaled, Field(discriminator="type")])
+"""Validates a dict as the event its `type` names; unknown types and fields are refused."""
+
+
+def rfc3339(at: int) -> str:
+    """Milliseconds since the epoch as RFC 3339 in UTC, with milliseconds."""
+    moment = datetime.fromtimestamp(at / 1000, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at % 1000:03d}Z"
+
+
+def to_public(event: Event) -> dict[str, Any]:
+    """Return the flat JSON-ready object that clients see (INTERFACE: events out)."""
+    fields: dict[str, Any] = {"type": event.type}
+    if event.seq:
+        fields["seq"] = event.seq
+    fields["at"] = rfc3339(event.at)
+    fields["conversation_id"] = event.conversation_id
+    fields["request_id"] = event.request_id
+    fields["cause"] = event.cause
+    dumped = event.model_dump(mode="json", exclude=_COMMON_FIELDS, exclude_none=isinstance(event, _SPARSE))
+    if isinstance(event, ReplySent):
+        dumped.pop("nodes")
+    if isinstance(event, PlanDrafted) and event.answer is None:
+        dumped.pop("answer")
+    fields.update(dumped)
+    return fields
+
+
+_COMMON_FIELDS = {"type", "seq", "at", "conversation_id", "request_id", "cause"}
+_SPARSE = (PlanFailed, SynthesisFailed, MessageAccepted, ConversationPaused, ConversationResumed)
+"""Events whose absent fields are left out; elsewhere None is a value (a result may be null)."""

@@ -1,0 +1,96 @@
+"""The dialogue at the front door: what a client may say, and what it is answered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from messages.base import ConversationId, Message, MessageId
+from messages.plan import Plan
+
+BusyPolicy = Literal["enqueue", "reject", "interrupt", "rollback"]
+
+
+def _no_nul(text: str) -> str:
+    if "\x00" in text:
+        message = "must not contain a NUL character"
+        raise ValueError(message)
+    return text
+
+
+Text = Annotated[str, AfterValidator(_no_nul)]
+
+
+class UserMessage(Message):
+    """Something a person said: the beginning of a request."""
+
+    type: Literal["user_message"] = "user_message"
+    conversation_id: ConversationId
+    text: Annotated[Text, Field(min_length=1)]
+    message_id: MessageId | None = None
+    """Idempotency key within the conversation; one is made when absent."""
+    user_id: Annotated[Text, Field(max_length=200)] | None = None
+    plan: Plan | None = None
+    """Runs instead of a planned one."""
+    busy_policy: BusyPolicy | None = None
+    """What to do when a request is running; the daemon's `busy_policy` when absent."""
+
+
+class Cancel(Message):
+    """End the running request with a `cancelled` reply that holds what is finished."""
+
+    type: Literal["cancel"] = "cancel"
+    conversation_id: ConversationId
+    by: str | None = None
+    reason: str | None = None
+
+
+class Pause(Message):
+    """Start nothing new in this conversation until `resume`; what runs may finish and is kept."""
+
+    type: Literal["pause"] = "pause"
+    conversation_id: ConversationId
+    by: str | None = None
+    reason: str | None = None
+
+
+class Resume(Message):
+    """Go on after `pause`; agree to a plan that awaits approval; release a quarantined conversation."""
+
+    type: Literal["resume"] = "resume"
+    conversation_id: ConversationId
+    by: str | None = None
+    reason: str | None = None
+
+
+Control = Cancel | Pause | Resume
+Inbound = Annotated[UserMessage | Cancel | Pause | Resume, Field(discriminator="type")]
+
+
+class Accepted(Message):
+    """Durable: the message is journaled and will be answered exactly once."""
+
+    conversation_id: str
+    message_id: str | None = None
+    request_id: str | None = None
+    seq: int
+    """Sequence number of the event that recorded it."""
+    duplicate: bool = False
+    """True when this `message_id` was accepted before: nothing new runs."""
+    reply_seq: int | None = None
+    """Sequence number of the reply, when it has already been sent."""
+
+
+class Refused(Message):
+    """Nothing happened; `code` is stable and listed in docs/errors.md."""
+
+    code: str
+    detail: str
+    retry_after: float | None = None
+    """Seconds after which another try makes sense."""
+    problems: tuple[dict[str, Any], ...] = ()
+    """Every problem found, for `invalid_plan`."""
+
+
+Answer = Accepted | Refused

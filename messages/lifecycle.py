@@ -1,0 +1,59 @@
+"""The dialogue between an actor and its parent: births, deaths, restarts, timers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from messages.failure import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class ChildFailed:
+    """A child crashed: everything that escaped it, in any way, ends here and nowhere else."""
+
+    path: str
+    incarnation: int
+    """Which life of the child it was; a report about an older one is stale."""
+    failure: Failure
+    error: BaseException | None
+    """The exception itself, for classing; never stored, logged or shown."""
+    mailbox: Any
+    """Messages the child had not handled, kept for its successor."""
+    lifetime: float
+    """Seconds the child had lived."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildStopped:
+    """A child ended as it was asked to, or by itself without an error."""
+
+    path: str
+    incarnation: int
+    mailbox: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Terminated:
+    """A watched actor is gone (death watch)."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestartChild:
+    """The backoff before a child's next life is over."""
+
+    path: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passivate:
+    """Stop if you are idle: the conversation costs nothing but its rows until somebody speaks again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The state was loaded from the store: what was running when its owner ended must be taken up again."""

@@ -1,0 +1,329 @@
+"""The store contract: every verb a store has, and the records that pass through it.
+
+Rules every store keeps, held by tests/persistence/contract_suite.py:
+
+1. `commit` is durable when it returns, as durable as the store's documentation says.
+2. An `Append` is applied whole or not at all, together with everything it carries.
+3. Sequence numbers of a conversation have no holes: an `Append` whose `expected_seq` is not the newest is refused.
+4. Every write is refused when this process no longer owns the store (its epoch is not the newest).
+5. Reading never runs code and never changes anything.
+
+`commit` and the other writing verbs are called by one thread (the writer); reading verbs by several at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class InboxRow:
+    """One accepted message, for telling a repetition from a new message."""
+
+    message_id: str
+    request_id: str
+    fingerprint: str
+    """Hash of the message's body: the same id with another body is refused."""
+    seq: int
+    """Sequence number of its `message.accepted`."""
+    reply_seq: int | None = None
+    """Sequence number of its `reply.sent`, once there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """One agent result: stored once, here; the journal refers to it by (request, node)."""
+
+    request_id: str
+    node: str
+    agent: str
+    attempt: int
+    body: bytes
+    """JSON."""
+    duration_ms: float
+    cached: bool = False
+    cache_key: str | None = None
+    expires_at: int | None = None
+    """Milliseconds since the epoch after which it is no longer reused; None when it never is."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRow:
+    """One thing said or noted: stored once, here; the journal refers to it by sequence number."""
+
+    seq: int
+    """Of the event that brought it (`message.accepted`, `reply.sent`); for a note, of the last event it condenses."""
+    role: str
+    """`user`, `assistant` or `note`."""
+    request_id: str
+    text: str
+    at: int
+    """Milliseconds since the epoch."""
+    forgotten: bool = False
+    """True when a rollback took it out of what agents see; the row stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Everything one step of one conversation writes, applied together or not at all."""
+
+    conversation_id: str
+    expected_seq: int
+    """Newest sequence number before this step; 0 for a new conversation."""
+    last_seq: int
+    """Newest sequence number after it."""
+    at: int
+    """Milliseconds since the epoch."""
+    entry: bytes
+    """The step's events, encoded by persistence/entry.py (JSON, without texts and results)."""
+    phase: str
+    """Phase after this step."""
+    unfinished: bool
+    """True while somebody waits for a reply or work is running: such conversations are resumed at start."""
+    oldest_open_seq: int | None
+    """Sequence number of the oldest accepted message without a reply; None when there is none."""
+    open_request_ids: tuple[str, ...] = ()
+    """Requests whose results a recovery needs: the running one."""
+    user_id: str | None = None
+    inbox: tuple[InboxRow, ...] = ()
+    """New messages (no `reply_seq`)."""
+    replied: tuple[tuple[str, int], ...] = ()
+    """(message_id, reply_seq) of messages answered by this step."""
+    results: tuple[ResultRow, ...] = ()
+    memory: tuple[MemoryRow, ...] = ()
+    forget: tuple[str, ...] = ()
+    """Request ids whose memory rows become forgotten."""
+    snapshot: bytes | None = None
+    """The state after this step, encoded; None when no snapshot is due."""
+    errors: tuple[ErrorRow, ...] = ()
+    """Failures among the events, for `orchestrator_error_logs`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRow:
+    """One failure, for `orchestrator_error_logs`."""
+
+    request_id: str | None
+    node: str | None
+    agent: str | None
+    attempt: int | None
+    error_type: str
+    error_class: str
+    message: str
+    at: int
+    retry_delay: float | None = None
+    """Seconds until the next attempt; None when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRow:
+    """One notable operation, for `orchestrator_operation_logs`; written in batches, never waited for."""
+
+    at: int
+    event: str
+    level: str
+    conversation_id: str | None
+    request_id: str | None
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One measurement, for `orchestrator_performance_metrics`; written in batches, never waited for."""
+
+    at: int
+    name: str
+    value: float
+    unit: str
+    conversation_id: str | None = None
+    agent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterRow:
+    """One message nobody could take, kept for a person to replay or drop."""
+
+    at: int
+    address: str
+    """Whom it was for: an actor path, a conversation, a stream."""
+    reason: str
+    kind: str
+    """Type of the message."""
+    body: bytes
+    """JSON of it, clipped to what a person needs; replayable when it came from outside."""
+    id: int = 0
+    """Set by the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    """One journaled step as it is stored."""
+
+    first_seq: int
+    last_seq: int
+    at: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """All that is needed to wake one conversation; `last_seq` 0 and nothing else for an unknown one."""
+
+    conversation_id: str
+    last_seq: int = 0
+    snapshot: bytes | None = None
+    snapshot_seq: int = 0
+    entries: tuple[EntryRow, ...] = ()
+    """Steps after the snapshot, in order."""
+    results: tuple[ResultRow, ...] = ()
+    """Results of the open requests."""
+    memory: tuple[MemoryRow, ...] = ()
+    """The newest `recent` rows, the newest note, and all rows since the oldest open message; by seq."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationRow:
+    """One line of the list of conversations."""
+
+    conversation_id: str
+    phase: str
+    last_seq: int
+    unfinished: bool
+    user_id: str | None
+    created_at: int
+    updated_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The append is durable."""
+
+    conversation_id: str
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppendRefused:
+    """This append was not applied and never will be; others of its batch were."""
+
+    conversation_id: str
+    last_seq: int
+    code: str
+    """`sequence_conflict` (somebody else wrote), `poisoned` (this row cannot be stored)."""
+    detail: str
+
+
+Outcome = Committed | AppendRefused
+
+
+class StoreError(Exception):
+    """The store cannot do this."""
+
+
+class StoreUnavailable(StoreError):
+    """The store does not answer or takes no writes now (gone, full, locked); trying again later makes sense."""
+
+
+class StoreOwned(StoreError):
+    """Another live daemon owns this store."""
+
+
+class OwnershipLost(StoreError):
+    """Another daemon has taken this store over; nothing of ours was or will be written."""
+
+
+class StoreIncompatible(StoreError):
+    """The store was written by a newer version; it is left as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHealth:
+    """What `status` and `readyz` say about a store."""
+
+    kind: str
+    durable: bool
+    """False when acknowledged work can be lost."""
+    detail: str
+    """What can be lost, and by what, in one sentence."""
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """What a store can do. All times are milliseconds since the epoch, all bodies bytes encoded by the caller."""
+
+    kind: str
+    """`sqlite`, `postgres`, `redis` or `memory`."""
+
+    # Life
+
+    def open(self, owner: str) -> int:
+        """Connect, migrate, take ownership; return the epoch.
+
+        Raises `StoreOwned`, `StoreIncompatible` or `StoreUnavailable`.
+        """
+
+    def close(self) -> None:
+        """Give ownership up and disconnect. Safe to call twice."""
+
+    def health(self) -> StoreHealth:
+        """Answer quickly, from any thread; raises `StoreUnavailable`."""
+
+    # Writing (one thread)
+
+    def commit(
+        self, batch: Sequence[Append], rows: Sequence[OperationRow | MetricRow | DeadLetterRow] = ()
+    ) -> list[Outcome]:
+        """Apply a batch in order, durably, with one synchronisation; one outcome per append, in order.
+
+        `rows` ride along. Raises `StoreUnavailable` (nothing was applied, try the same batch again; if the outcome is
+        unknown, a second try of an applied append yields `Committed`, not a conflict) or `OwnershipLost`.
+        """
+
+    def drop_dead_letter(self, dead_letter_id: int) -> bool:
+        """Forget one dead letter; False when there is none of that id."""
+
+    def cleanup(self, now: int, *, keep_journal_ms: int, keep_logs_ms: int, keep_inbox_ms: int) -> dict[str, int]:
+        """Delete what has expired; return how many rows of each table went."""
+
+    def count_recoveries(self) -> dict[str, int]:
+        """Add one to the recoveries without progress of every unfinished conversation; return the counts by id.
+
+        The count goes back to zero with the conversation's next append.
+        """
+
+    # Reading (any thread)
+
+    def load(self, conversation_id: str, *, recent: int) -> Loaded:
+        """Return all that is needed to wake a conversation."""
+
+    def unfinished(self) -> list[str]:
+        """Return the conversations with unfinished work, oldest update first, by index."""
+
+    def find_message(self, conversation_id: str, message_id: str) -> InboxRow | None:
+        """Return the accepted message of that id, within the inbox retention."""
+
+    def cached_result(self, cache_key: str, now: int) -> ResultRow | None:
+        """Return a reusable result that has not expired."""
+
+    def entries(self, conversation_id: str, *, after: int, limit: int) -> list[EntryRow]:
+        """Return the steps that hold events after `after`, oldest first, until at least `limit` events are covered."""
+
+    def results(self, conversation_id: str, request_ids: Sequence[str]) -> list[ResultRow]:
+        """Return all results of these requests."""
+
+    def memory(self, conversation_id: str, *, first_seq: int, last_seq: int) -> list[MemoryRow]:
+        """Return what was said and noted with first_seq <= seq <= last_seq, oldest first."""
+
+    def conversation(self, conversation_id: str) -> ConversationRow | None:
+        """Return one line of the list."""
+
+    def conversations(self, *, phase: str | None, after: tuple[int, str] | None, limit: int) -> list[ConversationRow]:
+        """Return conversations, newest update first; `after` is the (updated_at, id) of the last one already seen."""
+
+    def phase_counts(self) -> dict[str, int]:
+        """Return how many conversations are in each phase."""
+
+    def dead_letters(self, *, after: int, limit: int) -> list[DeadLetterRow]:
+        """Return dead letters with an id above `after`, oldest first."""

@@ -1,0 +1,266 @@
+"""What follows from recorded facts: which nodes start or are skipped, how failures are routed, when the reply is due.
+
+Everything here is derived from the state alone. So a conversation that was paused, or whose daemon was killed, goes on
+by the same lines as one that was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from messages.events import Missing, NodeSkipped, NodeStarted, ReplySent
+from workflow.phases import REST
+from workflow.state import SETTLED, Node, NodeStatus, Phase, Request
+from workflow.step import Step
+
+_FALLBACK: Final = "fallback:"
+
+
+def go_onward(step: Step) -> None:
+    """Add every event that follows from the state as it is now."""
+    while True:
+        before = len(step.events)
+        phase = step.state.phase
+        if step.state.request is not None and step.state.quarantined is None:
+            _ONWARD.get(phase, _rest)(step)
+        if len(step.events) == before:
+            return
+
+
+def start(step: Step, node_id: str, agent: str, *, recovered: bool = False) -> None:
+    """Start the next attempt of a node."""
+    attempt = step.node(node_id).attempts + 1
+    step.add(NodeStarted, node=node_id, agent=agent, attempt=attempt, recovered=recovered)
+
+
+def reply(
+    step: Step, phase: Phase, status: str | None = None, *, text: str = "", because: str = "", forgotten: bool = False
+) -> None:
+    """Send the one reply of the running request and rest in `phase` (or `failed`, when there is nothing to show)."""
+    request = step.request
+    missing = missing_branches(request, because)
+    done = tuple(key for key, node in request.nodes.items() if node.status is NodeStatus.SUCCEEDED)
+    doomed = _doomed_by(request) is not None
+    if status is None:
+        status = "failed" if doomed or (missing and not done) else "partial" if missing else "completed"
+    if doomed and status == "failed":
+        done = ()
+    if status == "failed":
+        phase = Phase.FAILED
+    step.move(Phase.RESPONDING)
+    step.fact(
+        ReplySent,
+        message_id=request.message_id,
+        text=text or _plain_text(request, status, missing, because),
+        data={key: request.nodes[key].result for key in done},
+        nodes=done,
+        missing=missing,
+        status=status,
+        forgotten=forgotten,
+    )
+    step.move(phase)
+
+
+def missing_branches(request: Request, because: str = "") -> tuple[Missing, ...]:
+    """Return every branch the reply has to do without, with its reason."""
+    missing = [
+        Missing(
+            node=key,
+            reason=node.reason if node.status in SETTLED else because or "not finished",
+            attempts=node.attempts,
+        )
+        for key, node in request.nodes.items()
+        if node.status is not NodeStatus.SUCCEEDED
+    ]
+    for what, tried in (("planner", request.planning), ("synthesizer", request.synthesis)):
+        if tried.given_up is not None:
+            reason = f"{tried.given_up.type}: {tried.given_up.message}"
+            missing.append(Missing(node=what, reason=reason, attempts=tried.failures))
+    return tuple(missing)
+
+
+# Phases
+
+
+def _rest(step: Step) -> None:
+    """Take up the next request."""
+    if step.state.phase not in REST:
+        return
+    request = step.request
+    step.cause = request.plan_seq or request.accepted_seq
+    if request.planned:
+        _run_plan(step)
+    else:
+        step.move(Phase.PLANNING)
+
+
+def _planning(step: Step) -> None:
+    request = step.request
+    if request.planned:
+        _run_plan(step)
+    elif request.planning.given_up is not None:
+        step.move(Phase.ERROR_HANDLING)
+
+
+def _run_plan(step: Step) -> None:
+    request = step.request
+    if request.answer is not None:
+        reply(step, Phase.COMPLETED, text=request.answer)
+    elif any(node.spec.approval for node in request.nodes.values()) and not request.approved:
+        step.move(Phase.AWAITING_APPROVAL)
+    else:
+        _execute(step)
+
+
+def _awaiting_approval(step: Step) -> None:
+    if step.request.approved:
+        _execute(step)
+
+
+def _executing(step: Step) -> None:
+    if _needs_routing(step):
+        step.move(Phase.ERROR_HANDLING)
+    else:
+        _execute(step)
+
+
+def _error_handling(step: Step) -> None:
+    """Route what failed for good: fail the request, ask another agent, think again, or go on without."""
+    request = step.request
+    if request.planning.given_up is not None or request.synthesis.given_up is not None:
+        reply(step, Phase.COMPLETED)
+    elif _doomed_by(request) is not None:
+        reply(step, Phase.FAILED, "failed")
+    elif _wants_replan(step, request):
+        step.move(Phase.PLANNING)
+    else:
+        for node_id, agent in _fallbacks(request):
+            step.cause = step.node(node_id).event_seq
+            start(step, node_id, agent)
+        _execute(step)
+
+
+def _synthesizing(step: Step) -> None:
+    if step.request.synthesis.given_up is not None:
+        step.move(Phase.ERROR_HANDLING)
+
+
+_ONWARD: Final[dict[Phase, Callable[[Step], None]]] = {
+    Phase.PLANNING: _planning,
+    Phase.AWAITING_APPROVAL: _awaiting_approval,
+    Phase.EXECUTING_SINGLE: _executing,
+    Phase.EXECUTING_PARALLEL: _executing,
+    Phase.ERROR_HANDLING: _error_handling,
+    Phase.SYNTHESIZING: _synthesizing,
+}
+
+
+# Execution
+
+
+def _execute(step: Step) -> None:
+    """Skip what can no longer run, start what can, and move to the phase that fits."""
+    ready: list[str] = []
+    skipped = True
+    while skipped:
+        ready, hopeless = _survey(step.request.nodes)
+        for node_id, reason in hopeless:
+            step.add(NodeSkipped, node=node_id, agent=step.node(node_id).agent, reason=reason)
+        skipped = bool(hopeless)
+    nodes = step.request.nodes.values()
+    running = sum(node.status is NodeStatus.RUNNING for node in nodes) + len(ready)
+    going_on = running or any(node.status not in SETTLED for node in nodes)
+    if going_on and (ready or step.state.phase not in _EXECUTING):
+        wide = running >= step.limits.parallel_threshold
+        step.move(Phase.EXECUTING_PARALLEL if wide else Phase.EXECUTING_SINGLE)
+    for node_id in ready:
+        start(step, node_id, step.node(node_id).agent)
+    if all(node.status in SETTLED for node in step.request.nodes.values()):
+        if any(node.status is NodeStatus.SUCCEEDED for node in step.request.nodes.values()):
+            step.move(Phase.SYNTHESIZING)
+        else:
+            reply(step, Phase.FAILED, "failed")
+
+
+_EXECUTING: Final = frozenset({Phase.EXECUTING_SINGLE, Phase.EXECUTING_PARALLEL})
+
+
+def _survey(nodes: dict[str, Node]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the pending nodes that may start, and those that never can with the reason."""
+    ready: list[str] = []
+    hopeless: list[tuple[str, str]] = []
+    for key, node in nodes.items():
+        if node.status is not NodeStatus.PENDING:
+            continue
+        done = 0
+        lost: list[str] = []
+        for dep in node.spec.depends_on:
+            other = nodes.get(dep)
+            if other is None or other.status in (NodeStatus.FAILED, NodeStatus.SKIPPED):
+                lost.append(dep)
+            elif other.status is NodeStatus.SUCCEEDED:
+                done += 1
+        if done >= node.spec.need:
+            ready.append(key)
+        elif len(node.spec.depends_on) - len(lost) < node.spec.need:
+            verb = "was skipped" if all(_was_skipped(nodes, dep) for dep in lost) else "failed"
+            hopeless.append((key, f"needs {', '.join(lost)}, which {verb}"))
+    return ready, hopeless
+
+
+def _was_skipped(nodes: dict[str, Node], dep: str) -> bool:
+    return dep in nodes and nodes[dep].status is NodeStatus.SKIPPED
+
+
+# Routing
+
+
+def _needs_routing(step: Step) -> bool:
+    request = step.request
+    return _doomed_by(request) is not None or _wants_replan(step, request) or bool(_fallbacks(request))
+
+
+def _doomed_by(request: Request) -> Node | None:
+    """Return the failed node whose `on_failure` is `fail`."""
+    failed = (node for node in request.nodes.values() if node.status is NodeStatus.FAILED)
+    return next((node for node in failed if node.spec.on_failure == "fail"), None)
+
+
+def _wants_replan(step: Step, request: Request) -> bool:
+    failed = any(n.status is NodeStatus.FAILED and n.spec.on_failure == "replan" for n in request.nodes.values())
+    return failed and request.replans < step.limits.max_replans
+
+
+def _fallbacks(request: Request) -> list[tuple[str, str]]:
+    """Return (node, other agent) for failed nodes whose fallback has not been tried."""
+    return [
+        (key, node.spec.on_failure.removeprefix(_FALLBACK))
+        for key, node in request.nodes.items()
+        if node.status is NodeStatus.FAILED
+        and node.spec.on_failure.startswith(_FALLBACK)
+        and node.agent != node.spec.on_failure.removeprefix(_FALLBACK)
+    ]
+
+
+# Words of last resort
+
+
+def _plain_text(request: Request, status: Any, missing: tuple[Missing, ...], because: str) -> str:
+    """Say truthfully what happened when no synthesizer had the word."""
+    parts: list[str] = []
+    if status == "cancelled":
+        parts.append(f"This request was ended: {because}." if because else "This request was ended.")
+    elif status == "failed":
+        parts.append("This could not be answered.")
+    else:
+        parts.append("The results could not be put into words; they are attached as data.")
+    done = [key for key, node in request.nodes.items() if node.status is NodeStatus.SUCCEEDED]
+    if done and status != "failed":
+        parts.append(f"Finished: {', '.join(done)}.")
+    tries = {1: "1 attempt"}
+    parts.extend(
+        f"Missing: {branch.node} ({branch.reason}; {tries.get(branch.attempts, f'{branch.attempts} attempts')})."
+        for branch in missing
+    )
+    return " ".join(parts)

@@ -1,0 +1,81 @@
+"""One step in the making: collects events and keeps the state they lead to, checking every move against the table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from messages.events import Journaled, PhaseChanged
+from workflow.evolve import evolve
+from workflow.phases import ONWARD, Rule
+from workflow.state import Node, Phase, Request, State
+
+E = TypeVar("E", bound=Journaled)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the core needs to know of the configuration."""
+
+    parallel_threshold: int = 2
+    """Fewest nodes running at once that count as parallel execution."""
+    max_replans: int = 2
+    """New plans a request may ask for after failures."""
+
+
+class Step:
+    """Grows by `add` and `move`; thrown away if the message turns out not to be taken."""
+
+    __slots__ = ("_rule", "cause", "events", "limits", "now", "state")
+
+    def __init__(self, state: State, now: int, limits: Limits, rule: Rule | None = None) -> None:
+        self.state = state
+        self.now = now
+        self.limits = limits
+        self.events: list[Journaled] = []
+        self.cause: int | str | None = state.seq or None
+        """What the next event follows from, unless it says otherwise."""
+        self._rule = rule
+
+    @property
+    def request(self) -> Request:
+        """The running request."""
+        assert self.state.request is not None
+        return self.state.request
+
+    def node(self, node_id: str) -> Node:
+        """Return a node of the running request."""
+        return self.request.nodes[node_id]
+
+    def add(self, kind: type[E], *, cause: int | str | None = None, request_id: str | None = None, **fields: Any) -> E:
+        """Append an event with the next sequence number and move the state on; later events follow from it."""
+        state = self.state
+        if request_id is None and state.request is not None:
+            request_id = state.request.request_id
+        event = kind(
+            seq=state.seq + 1,
+            at=self.now,
+            conversation_id=state.conversation_id,
+            request_id=request_id,
+            cause=self.cause if cause is None else cause,
+            **fields,
+        )
+        self.events.append(event)
+        self.state = evolve(state, event)
+        return event
+
+    def fact(self, kind: type[E], *, cause: int | str | None = None, request_id: str | None = None, **fields: Any) -> E:
+        """Add an event that what comes next in this step follows from."""
+        event = self.add(kind, cause=cause, request_id=request_id, **fields)
+        self.cause = event.seq
+        return event
+
+    def move(self, to: Phase) -> None:
+        """Change the phase; a move the table does not know is a defect of ours and raises AssertionError."""
+        here = self.state.phase
+        if to is here:
+            return
+        allowed = ONWARD[here] if self._rule is None else ONWARD[here] | self._rule.next
+        assert to in allowed, f"the table has no move from {here} to {to}"
+        self._rule = None
+        self.add(PhaseChanged, from_phase=here.value, to_phase=to.value)
