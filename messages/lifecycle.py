@@ -57,3 +57,16 @@ class Passivate:
 @dataclass(frozen=True, slots=True)
 class Recovered:
     """The state was loaded from the store: what was running when its owner ended must be taken up again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """A person wants this actor restarted: it ends as if it had failed, and supervision does the rest."""
+
+    by: str
+
+
+class RestartRequested(Exception):
+    """A person asked for a restart."""
+
+    error_class = "transient"

@@ -102,7 +102,6 @@ def unpack(body: bytes, *, max_bytes: int) -> Any:
             strict_map_key=True,
             ext_hook=_refuse_extension,
             object_pairs_hook=_unique_keys,
-            max_ext_len=0,
         )
     except WireError:
         raise

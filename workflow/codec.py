@@ -6,7 +6,6 @@ Texts and results are not in it: they are stored once, beside the journal, and h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -27,7 +26,7 @@ class StateInvalid(ValueError):
 def to_plain(state: State) -> dict[str, Any]:
     """Return the state as plain data, without texts and results."""
     request = None if state.request is None else _bare(state.request)
-    bare = replace(state, request=request, queue=tuple(_bare(r) for r in state.queue))
+    bare = state.changed(request=request, queue=tuple(_bare(r) for r in state.queue))
     plain: dict[str, Any] = _STATE.dump_python(bare, mode="json", by_alias=True)
     return plain
 
@@ -44,20 +43,20 @@ def from_plain(plain: Mapping[str, Any], *, texts: Mapping[int, str], results: M
         where = ".".join(map(str, first["loc"]))
         raise StateInvalid(f"{where}: {first['msg']}") from None
     request = None if state.request is None else _full(state.request, texts, results)
-    return replace(state, request=request, queue=tuple(_full(r, texts, results) for r in state.queue))
+    return state.changed(request=request, queue=tuple(_full(r, texts, results) for r in state.queue))
 
 
 def _bare(request: Request) -> Request:
-    nodes = {key: replace(node, result=None) for key, node in request.nodes.items()}
-    return replace(request, text="", nodes=nodes)
+    nodes = {key: node.changed(result=None) for key, node in request.nodes.items()}
+    return request.changed(text="", nodes=nodes)
 
 
 def _full(request: Request, texts: Mapping[int, str], results: Mapping[tuple[str, str], Any]) -> Request:
     nodes = {key: _with_result(request.request_id, node, results) for key, node in request.nodes.items()}
-    return replace(request, text=texts.get(request.accepted_seq, request.text), nodes=nodes)
+    return request.changed(text=texts.get(request.accepted_seq, request.text), nodes=nodes)
 
 
 def _with_result(request_id: str, node: Node, results: Mapping[tuple[str, str], Any]) -> Node:
     if node.status is not NodeStatus.SUCCEEDED:
         return node
-    return replace(node, result=results.get((request_id, node.spec.id), LOST))
+    return node.changed(result=results.get((request_id, node.spec.id), LOST))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any, Final
 
 from messages.events import (
@@ -54,18 +53,18 @@ def _accepted(state: State, event: MessageAccepted) -> State:
         user_id=event.user_id,
     )
     if state.request is None:
-        return replace(state, seq=event.seq, request=request)
+        return state.changed(seq=event.seq, request=request)
     queue = (request, *state.queue) if event.next else (*state.queue, request)
-    return replace(state, seq=event.seq, queue=queue)
+    return state.changed(seq=event.seq, queue=queue)
 
 
 def _refused(state: State, event: MessageRefused) -> State:
-    return replace(state, seq=event.seq)
+    return state.changed(seq=event.seq)
 
 
 def _replied(state: State, event: ReplySent) -> State:
     following, *queue = state.queue or (None,)
-    return replace(state, seq=event.seq, turns=state.turns + 1, request=following, queue=tuple(queue))
+    return state.changed(seq=event.seq, turns=state.turns + 1, request=following, queue=tuple(queue))
 
 
 # Planning
@@ -76,22 +75,22 @@ def _drafted(state: State, event: PlanDrafted) -> State:
     request = state.request
     if request is not None and request.request_id == event.request_id:
         request = _planned(request, event)
-    return replace(state, seq=event.seq, request=request, queue=queue)
+    return state.changed(seq=event.seq, request=request, queue=queue)
 
 
 def _planned(request: Request, event: PlanDrafted) -> Request:
     nodes = {key: node for key, node in request.nodes.items() if node.status in KEPT_BY_A_REPLAN}
+    # Attempts of a node that was dropped go on counting if its id comes back, so that its late results stay fenced off.
+    spent = {**request.spent, **{key: node.attempts for key, node in request.nodes.items() if key not in nodes}}
     for spec in event.nodes:
         if spec.id not in nodes:
-            # Attempts of an earlier node of that name go on counting, so that its late results stay fenced off.
-            earlier = request.nodes.get(spec.id)
-            attempts = 0 if earlier is None else earlier.attempts
+            attempts = spent.get(spec.id, 0)
             nodes[spec.id] = Node(spec=spec, agent=spec.agent, attempts=attempts, plan_seq=event.seq)
-    return replace(
-        request,
+    return request.changed(
         planned=True,
         answer=event.answer,
         nodes=nodes,
+        spent=spent,
         planning=Attempted(),
         replanning=False,
         plan_seq=event.seq,
@@ -101,8 +100,8 @@ def _planned(request: Request, event: PlanDrafted) -> Request:
 def _plan_failed(state: State, event: PlanFailed) -> State:
     request = state.request
     if request is None:
-        return replace(state, seq=event.seq)
-    return replace(state, seq=event.seq, request=replace(request, planning=_tried(request.planning, event)))
+        return state.changed(seq=event.seq)
+    return state.changed(seq=event.seq, request=request.changed(planning=_tried(request.planning, event)))
 
 
 def _tried(attempted: Attempted, event: PlanFailed | SynthesisFailed) -> Attempted:
@@ -120,10 +119,10 @@ def _tried(attempted: Attempted, event: PlanFailed | SynthesisFailed) -> Attempt
 def _node(state: State, event: Any, **changes: Any) -> State:
     request = state.request
     if request is None or event.node not in request.nodes:
-        return replace(state, seq=event.seq)
+        return state.changed(seq=event.seq)
     nodes = dict(request.nodes)
-    nodes[event.node] = replace(nodes[event.node], event_seq=event.seq, **changes)
-    return replace(state, seq=event.seq, request=replace(request, nodes=nodes))
+    nodes[event.node] = nodes[event.node].changed(event_seq=event.seq, **changes)
+    return state.changed(seq=event.seq, request=request.changed(nodes=nodes))
 
 
 def _find(state: State, node_id: str) -> Node | None:
@@ -174,24 +173,24 @@ def _moved(state: State, event: PhaseChanged) -> State:
     paused_from = state.phase if to is Phase.PAUSED else None
     request = state.request
     if request is not None and to is Phase.PLANNING and event.from_phase == Phase.ERROR_HANDLING:
-        request = replace(request, planned=False, replanning=True, replans=request.replans + 1, planning=Attempted())
+        request = request.changed(planned=False, replanning=True, replans=request.replans + 1, planning=Attempted())
     quarantined = state.quarantined if to is Phase.PAUSED else None
-    return replace(state, seq=event.seq, phase=to, paused_from=paused_from, quarantined=quarantined, request=request)
+    return state.changed(seq=event.seq, phase=to, paused_from=paused_from, quarantined=quarantined, request=request)
 
 
 def _paused(state: State, event: ConversationPaused) -> State:
-    return replace(state, seq=event.seq)
+    return state.changed(seq=event.seq)
 
 
 def _resumed(state: State, event: ConversationResumed) -> State:
     request = state.request
     if request is not None and state.phase is Phase.AWAITING_APPROVAL:
-        request = replace(request, approved=True)
-    return replace(state, seq=event.seq, quarantined=None, request=request)
+        request = request.changed(approved=True)
+    return state.changed(seq=event.seq, quarantined=None, request=request)
 
 
 def _quarantined(state: State, event: ConversationQuarantined) -> State:
-    return replace(state, seq=event.seq, quarantined=event.reason)
+    return state.changed(seq=event.seq, quarantined=event.reason)
 
 
 # Synthesis
@@ -200,8 +199,8 @@ def _quarantined(state: State, event: ConversationQuarantined) -> State:
 def _synthesis_failed(state: State, event: SynthesisFailed) -> State:
     request = state.request
     if request is None:
-        return replace(state, seq=event.seq)
-    return replace(state, seq=event.seq, request=replace(request, synthesis=_tried(request.synthesis, event)))
+        return state.changed(seq=event.seq)
+    return state.changed(seq=event.seq, request=request.changed(synthesis=_tried(request.synthesis, event)))
 
 
 _EVOLVERS: Final[dict[type[Journaled], Callable[[State, Any], State]]] = {

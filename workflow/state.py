@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from messages.failure import Failure
 from messages.plan import NodeSpec
@@ -54,8 +54,20 @@ class _Lost:
 LOST: Final = _Lost()
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class _Frozen:
+    """Copies with changes: five times as quick as `dataclasses.replace`, and the core does little else."""
+
+    def changed(self, **changes: Any) -> Self:
+        """Return the same with these fields changed."""
+        copy = object.__new__(type(self))
+        fields = copy.__dict__
+        fields.update(self.__dict__)
+        fields.update(changes)
+        return copy
+
+
+@dataclass(frozen=True)
+class Node(_Frozen):
     """One node of the plan and what became of it."""
 
     spec: NodeSpec
@@ -91,8 +103,8 @@ class Attempted:
     given_up: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+@dataclass(frozen=True)
+class Request(_Frozen):
     """One accepted message on its way to its one reply."""
 
     request_id: str
@@ -105,6 +117,8 @@ class Request:
     answer: str | None = None
     nodes: dict[str, Node] = field(default_factory=dict)
     """By node id, in plan order. Never changed in place."""
+    spent: dict[str, int] = field(default_factory=dict)
+    """Attempts made at nodes that a new plan dropped, by node id."""
     planning: Attempted = Attempted()
     synthesis: Attempted = Attempted()
     replans: int = 0
@@ -115,8 +129,8 @@ class Request:
     """Sequence number of the newest `plan.drafted`."""
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+@dataclass(frozen=True)
+class State(_Frozen):
     """One conversation."""
 
     conversation_id: str
