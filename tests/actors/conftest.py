@@ -1,0 +1,28 @@
+"""Fixtures of the tests of actors: a system that must end cleanly, and somebody who listens."""
+
+from __future__ import annotations
+
+import pytest
+from actors_support import DEADLINE, Log, Recorder
+
+from actors.system import ActorSystem
+
+
+@pytest.fixture
+def log():
+    return Log()
+
+
+@pytest.fixture
+def system(log):
+    made = ActorSystem(log=log)
+    yield made
+    assert made.stop(DEADLINE) == []
+    assert made.dispatcher.escapes == 0
+
+
+@pytest.fixture
+def recorder(system):
+    """A top-level actor and the queue of what it hears."""
+    ref = system.spawn(Recorder, "/recorder")
+    return ref, ref._actor_weakref().heard
