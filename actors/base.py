@@ -234,7 +234,7 @@ class Actor(pykka.Actor):
         """Make dead letters of what a child left behind that gets no successor; waiting asks are answered."""
         self.system.discard(mailbox, path, reason)
 
-    def log(self, event: str, level: str = "info", **fields: Any) -> None:
+    def log(self, event: str, level: str | None = None, **fields: Any) -> None:
         """Log an event of this actor."""
         self.system.emit(event, level=level, actor=self.path, **{**self.log_context, **fields})
 
@@ -350,7 +350,7 @@ class Actor(pykka.Actor):
             message_type=type(self._current).__name__ if self._current is not None else None,
             error_type=self._failure.type,
             error_class=self._failure.error_class,
-            error=self._failure.message,
+            error_message=self._failure.message,
             where=where(error),
         )
         self._guard("on_failure", lambda: self.on_failure(type(error), error, error.__traceback__))
@@ -457,7 +457,7 @@ class Actor(pykka.Actor):
             call()
         except BaseException as error:  # noqa: BLE001  # the actor is ending anyway; its hook must not keep it
             failure = to_failure(error)
-            fields = {"error_type": failure.type, "error_class": failure.error_class, "error": failure.message}
+            fields = {"error_type": failure.type, "error_class": failure.error_class, "error_message": failure.message}
             self.log("actor_hook_failed", level="error", hook=hook, where=where(error), **fields)
 
     def on_failure(

@@ -26,7 +26,7 @@ A = TypeVar("A", bound=Actor)
 class Log(Protocol):
     """Where log events go."""
 
-    def __call__(self, event: str, *, level: str = "info", **fields: Any) -> None:
+    def __call__(self, event: str, *, level: str | None = None, **fields: Any) -> None:
         """Take one event. Must not block."""
         ...
 
@@ -257,7 +257,7 @@ class ActorSystem:
 
     # Said
 
-    def emit(self, event: str, *, level: str = "info", **fields: Any) -> None:
+    def emit(self, event: str, *, level: str | None = None, **fields: Any) -> None:
         """Log an event; a log that fails is counted, and work goes on."""
         if self._log is not None:
             try:

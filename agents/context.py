@@ -1,0 +1,39 @@
+"""What an agent may know about the call it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import time
+
+
+def _nobody(_text: str) -> None:
+    """Take progress that nobody watches: an agent called directly, in a test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Declare a parameter of this type to get it: `def stock(sku: str, ctx: Context) -> Stock`."""
+
+    conversation_id: str = "local"
+    request_id: str = "local"
+    node_id: str = "local"
+    attempt: int = 1
+    """This try, from 1."""
+    idempotency_key: str = "local"
+    """The same for every attempt of one node: give it to whoever must not apply an effect twice."""
+    deadline: float = float("inf")
+    """When this attempt is given up, in seconds of the wall clock since the epoch."""
+    user_id: str | None = None
+    context: str = ""
+    """The conversation so far, clipped to `max_context_tokens`."""
+    report: Callable[[str], None] = _nobody
+
+    def progress(self, text: str) -> None:
+        """Show people what is being done; passed on at once, not kept."""
+        self.report(text)
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left before this attempt is given up."""
+        return max(0.0, self.deadline - time())

@@ -1,0 +1,187 @@
+"""What an agent takes and gives, read from its annotations, and checked on every call.
+
+Inputs come as JSON and are validated as JSON: strictly (a bool is no int, "12" is no number), yet dates, enums and
+nested models are taken in their JSON form. Results are validated against the return annotation and encoded once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, get_args, get_origin
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticSerializationError, PydanticUndefined, from_json, to_json
+
+from agents.context import Context
+from agents.errors import NOTHING, AgentDefinitionError, ContractViolation, ResultTooLarge
+
+
+class _MessageTextMarker:
+    """Marks a parameter that is the text of the user's message."""
+
+    def __repr__(self) -> str:
+        return "MessageText"
+
+
+MESSAGE_TEXT: Final = _MessageTextMarker()
+MessageText = Annotated[str, MESSAGE_TEXT]
+"""Annotate a parameter with this and it is given the text of the user's message."""
+
+_INPUTS = ConfigDict(extra="forbid", strict=True, ser_json_inf_nan="constants")
+
+
+class Contract:
+    """The contract of one function. Raises `AgentDefinitionError` when the function does not declare one."""
+
+    def __init__(self, agent: str, function: Callable[..., Any]) -> None:
+        self.agent = agent
+        hints = _hints(agent, function)
+        signature = inspect.signature(function)
+        fields: dict[str, Any] = {}
+        self.context_parameter: str | None = None
+        """Name of the parameter that is given the `Context`, if there is one."""
+        message_text: list[str] = []
+        for name, parameter in signature.parameters.items():
+            annotation = _annotation(agent, name, parameter, hints)
+            if annotation is Context:
+                self.context_parameter = name
+                continue
+            if _is_message_text(annotation):
+                message_text.append(name)
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            fields[name] = (annotation, default)
+        self.message_text = tuple(message_text)
+        """Parameters that are the text of the user's message."""
+        if "return" not in hints:
+            raise AgentDefinitionError(f"agent {agent}: it needs a return annotation; that is half of its contract")
+        try:
+            self.inputs = create_model(f"{agent}_inputs", __config__=_INPUTS, **fields)
+            self._outputs: TypeAdapter[Any] = TypeAdapter(hints["return"])
+            self.input_schema: dict[str, Any] = self.inputs.model_json_schema()
+            self.output_schema: dict[str, Any] = self._outputs.json_schema(mode="serialization")
+        except Exception as error:  # an annotation can fail in as many ways as there are types
+            raise AgentDefinitionError(f"agent {agent}: its annotations are no contract: {error}") from error
+        self.version = _version(agent, self.input_schema, self.output_schema)
+        """Short hash of both schemas."""
+
+    @property
+    def fields(self) -> Mapping[str, FieldInfo]:
+        """Input fields by parameter name."""
+        fields: Mapping[str, FieldInfo] = self.inputs.model_fields
+        return fields
+
+    def bind(self, inputs: Mapping[str, Any], *, text: str) -> dict[str, Any]:
+        """Return validated keyword arguments. Raises `ContractViolation` naming field and value."""
+        given = dict(inputs)
+        for name in self.message_text:
+            given.setdefault(name, text)
+        try:
+            model = self.inputs.model_validate_json(to_json(given))
+        except ValidationError as error:
+            raise _violation(self.agent, "input", error) from None
+        except (PydanticSerializationError, ValueError) as error:
+            raise ContractViolation(self.agent, "input", NOTHING, f"not plain data: {error}") from None
+        return {name: getattr(model, name) for name in self.fields}
+
+    def encode(self, result: Any, *, max_bytes: int) -> tuple[Any, bytes]:
+        """Return a result as plain data and as JSON. Raises `ContractViolation` or `ResultTooLarge`."""
+        if isinstance(result, (str, bytes, bytearray)) and len(result) > max_bytes:
+            raise ResultTooLarge(_too_large(self.agent, len(result), max_bytes))
+        try:
+            checked = self._outputs.validate_python(result)
+        except ValidationError as error:
+            raise _violation(self.agent, "result", error) from None
+        try:
+            body = self._outputs.dump_json(checked, warnings="error", by_alias=True)
+        except (PydanticSerializationError, ValueError, RecursionError) as error:
+            raise ContractViolation(self.agent, "result", NOTHING, f"cannot be written as JSON: {error}") from None
+        if len(body) > max_bytes:
+            raise ResultTooLarge(_too_large(self.agent, len(body), max_bytes))
+        data = from_json(body)
+        where = _not_a_number(checked if isinstance(checked, float) else self._outputs.dump_python(checked))
+        if where is not None:
+            raise ContractViolation(
+                self.agent, f"result{where}", NOTHING, "is not a finite number, which JSON cannot hold"
+            )
+        return data, body
+
+    def validate_field(self, name: str, value: Any) -> str | None:
+        """Return what is wrong with a literal for one input field, or None."""
+        field = self.fields[name]
+        annotation: Any = field.annotation
+        for part in field.metadata:
+            annotation = Annotated[annotation, part]
+        adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+        try:
+            adapter.validate_json(to_json(value), strict=True)
+        except ValidationError as error:
+            return str(error.errors(include_url=False, include_context=False)[0]["msg"])
+        except (PydanticSerializationError, ValueError) as error:
+            return f"not plain data: {error}"
+        return None
+
+    def required(self) -> set[str]:
+        """Return the input fields that have no default and are not the message's text."""
+        return {name for name, field in self.fields.items() if field.is_required() and name not in self.message_text}
+
+
+def default_of(field: FieldInfo) -> Any:
+    """Return a field's default, or None when it has none."""
+    return None if field.default is PydanticUndefined else field.default
+
+
+def _hints(agent: str, function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except Exception as error:  # whatever an annotation's text evaluates to
+        raise AgentDefinitionError(f"agent {agent}: an annotation cannot be read: {error}") from error
+
+
+def _annotation(agent: str, name: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Any:
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+        raise AgentDefinitionError(f"agent {agent}: parameter {name} must be given by name; * and ** are no contract")
+    if name not in hints:
+        raise AgentDefinitionError(f"agent {agent}: parameter {name} needs an annotation; that is its contract")
+    annotation = hints[name]
+    options = get_args(annotation) if get_origin(annotation) in (typing.Union, types.UnionType) else (annotation,)
+    return Context if Context in options else annotation
+
+
+def _is_message_text(annotation: Any) -> bool:
+    return get_origin(annotation) is Annotated and MESSAGE_TEXT in annotation.__metadata__
+
+
+def _version(agent: str, *schemas: Any) -> str:
+    return hashlib.sha256(to_json([agent, *schemas])).hexdigest()[:12]
+
+
+def _violation(agent: str, side: str, error: ValidationError) -> ContractViolation:
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join([side, *map(str, first["loc"])])
+    value = NOTHING if first["type"] == "missing" else first["input"]
+    return ContractViolation(agent, where, value, first["msg"])
+
+
+def _too_large(agent: str, size: int, most: int) -> str:
+    return f"{agent}: the result has {size} bytes; at most {most} are taken"
+
+
+def _not_a_number(value: Any) -> str | None:
+    """Return where a NaN or an infinity stands inside plain data, or None."""
+    if isinstance(value, float):
+        return None if value - value == 0 else ""
+    parts: Any = ()
+    if isinstance(value, dict):
+        parts = value.items()
+    elif isinstance(value, (list, tuple)):
+        parts = enumerate(value)
+    for key, part in parts:
+        where = _not_a_number(part)
+        if where is not None:
+            return f".{key}{where}"
+    return None

@@ -1,0 +1,101 @@
+"""What is known of one agent: its function, its contract, its options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from agents.contract import Contract
+from agents.errors import AgentDefinitionError
+from messages.base import AGENT_NAME_PATTERN
+from messages.plan import ON_FAILURE_PATTERN
+
+Isolation = Literal["thread", "process"]
+Types = tuple[type[BaseException], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSpec:
+    """One agent. None means: as configured for the daemon."""
+
+    name: str
+    function: Callable[..., Any]
+    module: str
+    qualname: str
+    description: str
+    """The docstring: what a planner reads."""
+    contract: Contract
+    is_async: bool
+    examples: tuple[str, ...] = ()
+    timeout: float | None = None
+    """Seconds for one attempt."""
+    retries: int | None = None
+    min_backoff: float | None = None
+    max_backoff: float | None = None
+    transient: Types = ()
+    permanent: Types = ()
+    max_concurrency: int | None = None
+    """Calls at once, over all conversations."""
+    cache_ttl: float | None = None
+    """Seconds a result may be reused for the same inputs."""
+    effects: Literal["read", "write"] = "read"
+    isolation: Isolation = "thread"
+    on_failure: str = "skip"
+    on_unknown_outcome: Literal["retry", "fail"] = "retry"
+    reply: str | None = None
+    """Sentence of the template synthesizer, with fields of the result in braces."""
+    approval: bool = False
+    """True: a plan with this agent waits until a person resumes it."""
+
+
+def check_spec(spec: AgentSpec) -> AgentSpec:
+    """Return the spec. Raises `AgentDefinitionError` naming the option, its value and what is right."""
+    for option, value, right in _faults(spec):
+        where = f"agent {spec.name} ({spec.module}:{spec.qualname})"
+        raise AgentDefinitionError(f"{where}: {option} is {value!r}; it takes {right}")
+    return spec
+
+
+def _faults(spec: AgentSpec) -> Iterator[tuple[str, Any, str]]:
+    if not isinstance(spec.name, str) or not re.fullmatch(AGENT_NAME_PATTERN, spec.name):
+        yield "name", spec.name, "1-64 letters, digits and . _ -, beginning with a letter or _"
+    yield from _number_faults(spec)
+    for option in ("transient", "permanent"):
+        for kind in getattr(spec, option):
+            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+                yield option, kind, "exception types"
+    for option, choices in _CHOICES.items():
+        if getattr(spec, option) not in choices:
+            yield option, getattr(spec, option), " or ".join(map(repr, choices))
+    if not isinstance(spec.on_failure, str) or not re.fullmatch(ON_FAILURE_PATTERN, spec.on_failure):
+        yield "on_failure", spec.on_failure, "'skip', 'fail', 'replan' or 'fallback:AGENT'"
+    elif spec.on_failure == f"fallback:{spec.name}":
+        yield "on_failure", spec.on_failure, "another agent as its fallback"
+    if spec.isolation == "process" and spec.is_async:
+        yield "isolation", spec.isolation, "'thread' for an async function: it has the event loop and needs neither"
+    if spec.isolation == "process" and "<locals>" in spec.qualname:
+        yield "isolation", spec.isolation, "'thread' for a function inside another: a process cannot import it"
+
+
+def _number_faults(spec: AgentSpec) -> Iterator[tuple[str, Any, str]]:
+    for option in ("timeout", "min_backoff", "max_backoff", "cache_ttl"):
+        value = getattr(spec, option)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0):
+            yield option, value, "a positive number of seconds"
+    for option, least in (("retries", 0), ("max_concurrency", 1)):
+        value = getattr(spec, option)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            yield option, value, f"a whole number of {least} or more"
+    low, high = spec.min_backoff, spec.max_backoff
+    if isinstance(low, (int, float)) and isinstance(high, (int, float)) and high < low:
+        yield "max_backoff", high, f"at least min_backoff, which is {low}"
+
+
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "effects": ("read", "write"),
+    "isolation": ("thread", "process"),
+    "on_unknown_outcome": ("retry", "fail"),
+    "approval": (True, False),
+}

@@ -1,0 +1,1 @@
+"""What the supervisor of a conversation is made of, besides the pure core."""

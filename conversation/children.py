@@ -1,0 +1,204 @@
+"""The children of one supervisor: starts what is wanted and not running, stops what is running and not wanted.
+
+Which children and timers should exist is the core's to say (workflow/wanted.py). When one fails, supervision says
+whether and when its work is tried again, and the core is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from actors.base import Actor
+from actors.failures import as_failure
+from actors.ref import ActorRef, Stop
+from conversation.parts import Parts
+from messages.agent import NodeFailure
+from messages.failure import Failure
+from messages.lifecycle import ChildFailed, ChildStopped
+from messages.planning import PlannerFailed
+from messages.synthesis import SynthesizerFailed
+from supervision.decide import History, Restart, decide
+from supervision.errors import classify
+from workflow.graph import UnboundReference
+from workflow.memory import Memory
+from workflow.state import State
+from workflow.wanted import Child, Timer, command, wanted
+
+Verdict = NodeFailure | PlannerFailed | SynthesizerFailed
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """A delay is over: look again at what is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """One child that is alive."""
+
+    ref: ActorRef[Any]
+    child: Child
+    incarnation: int
+    started_at: float
+
+
+class Children:
+    """Lives as long as its supervisor; every method is called from the supervisor's own turn."""
+
+    def __init__(self, owner: Actor, parts: Parts) -> None:
+        self._owner = owner
+        self._parts = parts
+        self._working: dict[str, _Record] = {}
+        self._leaving: dict[str, _Record] = {}
+        """Asked to stop: their names are free again only when they have ended."""
+        self._incarnations: dict[str, int] = {}
+        self._timers: dict[str, int] = {}
+
+    def __bool__(self) -> bool:
+        """Return whether any child is alive."""
+        return bool(self._working or self._leaving)
+
+    def reconcile(self, durable: State, newest: State, memory: Memory) -> Iterator[NodeFailure]:
+        """Make what runs what the durable state wants; yields what could not be started."""
+        now = self._owner.system.clock.now_ms()
+        want = wanted(durable, now)
+        # A child whose result is not durable yet is still wanted by the durable state; the newest one knows better.
+        latest = want if durable is newest else wanted(newest, now)
+        self._stop_unwanted({child.name: child for child in want.children})
+        if want.may_start and latest.may_start:
+            for child in want.children:
+                free = child.name not in self._working and child.name not in self._leaving
+                if free and child in latest.children:
+                    failure = self._start(durable, child, memory)
+                    if failure is not None:
+                        yield failure
+        self._set_timers({timer.key: timer for timer in want.timers}, now)
+
+    def forget_timers(self) -> None:
+        """Set all timers anew at the next look: one of them has just fired."""
+        self._timers.clear()
+
+    def stopped(self, report: ChildStopped) -> bool:
+        """Note the end of a child; return whether its name was waited for, so that it is time to look again."""
+        name = self._name(report.path)
+        self._owner.discard(report.mailbox, report.path, "this attempt is over")
+        if self._is(self._working, name, report.incarnation):
+            del self._working[name]
+        elif self._is(self._leaving, name, report.incarnation):
+            del self._leaving[name]
+            return True
+        return False
+
+    def failed(self, report: ChildFailed, state: State) -> Verdict | None:
+        """Judge a failure and return what the core is to be told; None when nobody waits for that child any more."""
+        name = self._name(report.path)
+        self._owner.discard(report.mailbox, report.path, "this attempt is over")
+        if self._is(self._leaving, name, report.incarnation):
+            del self._leaving[name]
+            return None
+        if not self._is(self._working, name, report.incarnation):
+            return None
+        record = self._working.pop(name)
+        failure, retry_in, rule, failures = self._judge(record, report, state)
+        if retry_in is not None:
+            cause = f"{failure.type}: {failure.message}"
+            self._owner.system.tree.note_backing_off(report.path, record.child.role, failures + 1, cause)
+        return _verdict(record.child, failure, retry_in, rule)
+
+    # Starting and stopping
+
+    def _stop_unwanted(self, names: dict[str, Child]) -> None:
+        for name, record in list(self._working.items()):
+            if names.get(name) != record.child:
+                self._leaving[name] = self._working.pop(name)
+                self._owner.system.tell(record.ref, Stop(record.ref))
+
+    def _start(self, durable: State, child: Child, memory: Memory) -> NodeFailure | None:
+        request = durable.request
+        assert request is not None
+        context = memory.context(request.text, self._parts.memory_limits, without=request.request_id)
+        try:
+            order = command(durable, child, context)
+        except UnboundReference as error:
+            failure = Failure(type="unbound_input", error_class="permanent", message=str(error))
+            rule = "the plan asks for something its results do not have"
+            return NodeFailure(child.request_id, child.node, child.attempt, failure, None, rule)
+        incarnation = self._incarnations.get(child.name, 0) + 1
+        self._incarnations[child.name] = incarnation
+        actor_class, arguments = self._parts.children[child.role]
+        ref = self._owner.spawn(actor_class, child.name, *arguments, incarnation=incarnation)
+        self._working[child.name] = _Record(ref, child, incarnation, self._owner.system.clock.monotonic())
+        self._owner.system.tell(ref, order)
+        if child.attempt > 1:
+            self._owner.log(
+                "actor_restarted",
+                path=ref.path,
+                kind=child.role,
+                node_id=child.node or None,
+                agent=child.agent or None,
+                attempt=child.attempt,
+                request_id=child.request_id,
+            )
+        return None
+
+    def _set_timers(self, timers: dict[str, Timer], now: int) -> None:
+        for key in [key for key in self._timers if key not in timers]:
+            self._owner.unschedule(key)
+            del self._timers[key]
+        for key, timer in timers.items():
+            if self._timers.get(key) != timer.due:
+                left = max(0.0, (timer.due - now) / 1000)
+                self._owner.schedule(min(left, timer.delay), timer.message or LookAgain(), key)
+                self._timers[key] = timer.due
+
+    # Judging
+
+    def _judge(self, record: _Record, report: ChildFailed, state: State) -> tuple[Failure, float | None, str, int]:
+        child = record.child
+        policy = self._parts.policy(child.role, child.agent)
+        spec = policy.spec
+        node = None if state.request is None else state.request.nodes.get(child.node)
+        if node is not None:
+            spec = replace(spec, max_restarts=node.spec.retries)  # decided when the plan was: reloads do not alter it
+        assert report.error is not None
+        clock = self._owner.system.clock
+        classified = classify(
+            report.error, transient=policy.transient, permanent=policy.permanent, now_s=clock.now_ms() / 1000
+        )
+        failures = _failures(child, state)
+        history = History(failures=failures, started_at=record.started_at)
+        directive = decide(spec, classified, history, clock.monotonic(), self._parts.random())
+        if isinstance(directive, Restart):
+            return as_failure(classified), directive.after, directive.rule, failures
+        return as_failure(classified), None, directive.reason, failures
+
+    def _name(self, path: str) -> str:
+        return path[len(self._owner.path) + 1 :]
+
+    @staticmethod
+    def _is(records: dict[str, _Record], name: str, incarnation: int) -> bool:
+        record = records.get(name)
+        return record is not None and record.incarnation == incarnation
+
+
+def _failures(child: Child, state: State) -> int:
+    """Return the failures in a row of a child's work: they are in the journal, so they outlive the daemon."""
+    request = state.request
+    if request is None:
+        return 0
+    if child.role == "planner":
+        return request.planning.failures
+    if child.role == "synthesizer":
+        return request.synthesis.failures
+    node = request.nodes.get(child.node)
+    return 0 if node is None else node.failures
+
+
+def _verdict(child: Child, failure: Failure, retry_in: float | None, rule: str) -> Verdict:
+    if child.role == "planner":
+        return PlannerFailed(child.request_id, child.attempt, failure, retry_in)
+    if child.role == "synthesizer":
+        return SynthesizerFailed(child.request_id, child.attempt, failure, retry_in)
+    return NodeFailure(child.request_id, child.node, child.attempt, failure, retry_in, rule)

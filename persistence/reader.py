@@ -1,0 +1,82 @@
+"""Reading off the dispatcher: a few threads that look things up and call back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+from pydantic_core import from_json
+
+from persistence.contract import Store
+
+Done = Callable[[Any], None]
+_Job = tuple[Callable[..., Any], tuple[Any, ...], Done]
+
+
+class Reader:
+    """`done` gets the value, or the exception that reading raised; it is called from one of the reader's threads."""
+
+    def __init__(self, store: Store, *, threads: int = 2, now_ms: Callable[[], int] | None = None) -> None:
+        self._store = store
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._now_ms = now_ms or _wall_clock
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"store-reader-{number}", daemon=True) for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, function: Callable[..., Any], *args: Any, done: Done) -> None:
+        """Call `function(*args)` on a reader thread. Never blocks; after `stop` nothing is called."""
+        with self._lock:
+            if not self._stopped:
+                self._jobs.put((function, args, done))
+
+    def load(self, conversation_id: str, recent: int, done: Done) -> None:
+        """Read what is needed to wake a conversation: a `Loaded`."""
+        self.submit(_load, self._store, conversation_id, recent, done=done)
+
+    def find_message(self, conversation_id: str, message_id: str, done: Done) -> None:
+        """Look up an accepted message: an `InboxRow` or None."""
+        self.submit(self._store.find_message, conversation_id, message_id, done=done)
+
+    def find(self, key: str, done: Callable[[tuple[Any, bytes] | None], None]) -> None:
+        """Look up a reusable result: (result, JSON), or None when there is none or it cannot be read."""
+
+        def found(row: Any) -> None:
+            done(None if row is None or isinstance(row, BaseException) else (from_json(row.body), row.body))
+
+        self.submit(self._store.cached_result, key, self._now_ms(), done=found)
+
+    def stop(self, timeout: float) -> bool:
+        """Finish what is asked already and end; return whether that was done within `timeout` seconds."""
+        with self._lock:
+            self._stopped = True
+            for _ in self._threads:
+                self._jobs.put(None)
+        for thread in self._threads:
+            thread.join(timeout)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            function, args, done = job
+            try:
+                answer = function(*args)
+            except Exception as error:  # noqa: BLE001  # who asked is told, whatever it was
+                answer = error
+            done(answer)
+
+
+def _load(store: Store, conversation_id: str, recent: int) -> Any:
+    return store.load(conversation_id, recent=recent)
+
+
+def _wall_clock() -> int:
+
+    return time.time_ns() // 1_000_000

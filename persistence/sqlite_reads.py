@@ -1,0 +1,186 @@
+"""The reading half of the SQLite store: a read-only connection per thread, so readers never wait for the writer."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from persistence import sqlite_statements as sql
+from persistence.contract import (
+    ConversationRow,
+    DeadLetterRow,
+    EntryRow,
+    InboxRow,
+    Loaded,
+    MemoryRow,
+    ResultRow,
+    StoreUnavailable,
+)
+
+_FOREVER = 2**62
+_MANY = 1_000_000
+"""Stands for "all" where SQLite wants a limit."""
+
+
+class SqliteReads:
+    """Reading verbs of the store contract."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._readers: list[sqlite3.Connection] = []
+        self._closed = False
+
+    def load(self, conversation_id: str, *, recent: int) -> Loaded:
+        """Return all that is needed to wake a conversation, as of one moment."""
+        connection = self._reader()
+        try:
+            connection.execute("BEGIN")
+            try:
+                return self._load(connection, conversation_id, recent)
+            finally:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise unavailable(error) from error
+
+    def _load(self, connection: sqlite3.Connection, conversation_id: str, recent: int) -> Loaded:
+        row = connection.execute(sql.LOAD_STATE, (conversation_id,)).fetchone()
+        if row is None:
+            return Loaded(conversation_id)
+        last_seq, snapshot, snapshot_seq, oldest_open, open_requests = row
+        entries = connection.execute(sql.ENTRIES, (conversation_id, snapshot_seq, _MANY)).fetchall()
+        results = [
+            found
+            for request_id in json.loads(open_requests)
+            for found in connection.execute(sql.RESULTS, (conversation_id, request_id))
+        ]
+        notes = connection.execute(sql.NEWEST_NOTE, (conversation_id,)).fetchall()
+        condensed = notes[0][0] if notes else 0
+        said = connection.execute(sql.RECENT_MEMORY, (conversation_id, condensed, recent)).fetchall()
+        first = said[-1][0] if said else last_seq + 1
+        if oldest_open is not None and oldest_open < first:
+            older = connection.execute(sql.MEMORY_RANGE, (conversation_id, oldest_open, first - 1))
+            said.extend(row for row in older if row[1] != "note")
+        return Loaded(
+            conversation_id,
+            last_seq,
+            snapshot,
+            snapshot_seq,
+            tuple(EntryRow(*entry) for entry in entries),
+            tuple(_results(results)),
+            tuple(_memory(sorted([*notes, *said]))),
+        )
+
+    def unfinished(self) -> list[str]:
+        """Return the conversations with unfinished work, oldest update first."""
+        return [row[0] for row in self._all(sql.UNFINISHED)]
+
+    def find_message(self, conversation_id: str, message_id: str) -> InboxRow | None:
+        """Return the accepted message of that id."""
+        rows = self._all(sql.MESSAGE, conversation_id, message_id)
+        return InboxRow(*rows[0]) if rows else None
+
+    def cached_result(self, cache_key: str, now: int) -> ResultRow | None:
+        """Return a reusable result that has not expired."""
+        found = list(_results(self._all(sql.CACHED, cache_key, now)))
+        return found[0] if found else None
+
+    def entries(self, conversation_id: str, *, after: int, limit: int) -> list[EntryRow]:
+        """Return the steps that hold the next `limit` events after `after`; a step holds at least one."""
+        return [EntryRow(*row) for row in self._all(sql.ENTRIES, conversation_id, after, limit)]
+
+    def results(self, conversation_id: str, request_ids: Sequence[str]) -> list[ResultRow]:
+        """Return all results of these requests."""
+        return [
+            result
+            for request_id in request_ids
+            for result in _results(self._all(sql.RESULTS, conversation_id, request_id))
+        ]
+
+    def memory(self, conversation_id: str, *, first_seq: int, last_seq: int) -> list[MemoryRow]:
+        """Return what was said and noted in a range, oldest first."""
+        return list(_memory(self._all(sql.MEMORY_RANGE, conversation_id, first_seq, last_seq)))
+
+    def conversation(self, conversation_id: str) -> ConversationRow | None:
+        """Return one line of the list."""
+        rows = self._all(sql.CONVERSATION, conversation_id)
+        return _conversation(rows[0]) if rows else None
+
+    def conversations(self, *, phase: str | None, after: tuple[int, str] | None, limit: int) -> list[ConversationRow]:
+        """Return a page of conversations, newest update first."""
+        before, seen = after or (_FOREVER, "")
+        if phase is None:
+            rows = self._all(sql.CONVERSATIONS, before, seen, limit)
+        else:
+            rows = self._all(sql.CONVERSATIONS_IN_PHASE, before, seen, limit, phase)
+        return [_conversation(row) for row in rows]
+
+    def phase_counts(self) -> dict[str, int]:
+        """Return how many conversations are in each phase."""
+        return dict(self._all(sql.PHASES))
+
+    def dead_letters(self, *, after: int, limit: int) -> list[DeadLetterRow]:
+        """Return dead letters with an id above `after`, oldest first."""
+        return [DeadLetterRow(*row) for row in self._all(sql.DEAD_LETTERS, after, limit)]
+
+    # Connections
+
+    def _all(self, statement: str, *values: Any) -> list[Any]:
+        try:
+            return self._reader().execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise unavailable(error) from error
+
+    def _reader(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            with self._lock:
+                if self._closed:
+                    raise StoreUnavailable("the store is closed")
+                connection = connect(self._path, read_only=True)
+                self._readers.append(connection)
+            self._local.connection = connection
+        return connection
+
+    def _close_readers(self) -> None:
+        with self._lock:
+            self._closed = True
+            readers, self._readers = self._readers, []
+        for connection in readers:
+            connection.close()
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open the database; a read-only connection cannot even be told to write."""
+    mode = "ro" if read_only else "rwc"
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None, timeout=5.0, check_same_thread=False
+    )
+    connection.execute("PRAGMA query_only = ON" if read_only else "PRAGMA foreign_keys = ON")
+    return connection
+
+
+def unavailable(error: sqlite3.Error) -> StoreUnavailable:
+    """Return a driver's error as the contract's."""
+    return StoreUnavailable(f"{getattr(error, 'sqlite_errorname', type(error).__name__)}: {error}")
+
+
+def _results(rows: Iterable[Any]) -> Iterable[ResultRow]:
+    for request_id, node, agent, attempt, body, duration, cached, key, expires in rows:
+        yield ResultRow(request_id, node, agent, attempt, body, duration, bool(cached), key, expires)
+
+
+def _memory(rows: Iterable[Any]) -> Iterable[MemoryRow]:
+    for seq, role, request_id, text, at, forgotten in rows:
+        yield MemoryRow(seq, role, request_id, text, at, bool(forgotten))
+
+
+def _conversation(row: Any) -> ConversationRow:
+    conversation_id, phase, last_seq, unfinished, user_id, created, updated = row
+    return ConversationRow(conversation_id, phase, last_seq, bool(unfinished), user_id, created, updated)

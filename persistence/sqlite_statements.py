@@ -1,0 +1,160 @@
+"""Every statement of the SQLite store, named; values are always bound."""
+
+from __future__ import annotations
+
+from typing import Final
+
+EPOCH: Final = "SELECT epoch FROM orchestrator_ownership WHERE id = 1"
+OWN: Final = """
+INSERT INTO orchestrator_ownership (id, epoch, owner, since) VALUES (1, 1, ?1, ?2)
+ON CONFLICT (id) DO UPDATE SET epoch = epoch + 1, owner = ?1, since = ?2
+RETURNING epoch
+"""
+
+# Writing a step
+
+LAST_SEQ: Final = "SELECT last_seq FROM orchestrator_workflow_states WHERE conversation_id = ?"
+SAME_ENTRY: Final = "SELECT body FROM orchestrator_journal WHERE conversation_id = ? AND last_seq = ?"
+ENTRY: Final = (
+    "INSERT INTO orchestrator_journal (conversation_id, last_seq, first_seq, at, body) VALUES (?, ?, ?, ?, ?)"
+)
+STATE: Final = """
+INSERT INTO orchestrator_workflow_states
+    (conversation_id, phase, last_seq, unfinished, oldest_open_seq, open_request_ids, user_id, created_at, updated_at,
+     snapshot_seq, snapshot)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10)
+ON CONFLICT (conversation_id) DO UPDATE SET
+    phase = ?2, last_seq = ?3, unfinished = ?4, oldest_open_seq = ?5, open_request_ids = ?6,
+    user_id = coalesce(?7, user_id), updated_at = ?8, recoveries = 0,
+    snapshot_seq = CASE WHEN ?10 IS NULL THEN snapshot_seq ELSE ?9 END,
+    snapshot = coalesce(?10, snapshot)
+"""
+INBOX: Final = """
+INSERT INTO orchestrator_inbox (conversation_id, message_id, request_id, fingerprint, seq, at)
+VALUES (?, ?, ?, ?, ?, ?)
+"""
+REPLIED: Final = "UPDATE orchestrator_inbox SET reply_seq = ? WHERE conversation_id = ? AND message_id = ?"
+RESULT: Final = """
+INSERT OR REPLACE INTO orchestrator_agent_results
+    (conversation_id, request_id, node_id, agent, attempt, result, duration_ms, cached, cache_key, created_at,
+     expires_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+MEMORY: Final = """
+INSERT OR REPLACE INTO orchestrator_conversation_memory (conversation_id, seq, role, request_id, text, at, forgotten)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+FORGET: Final = """
+UPDATE orchestrator_conversation_memory SET forgotten = 1
+WHERE conversation_id = ?1 AND request_id = ?2 AND role <> 'note'
+"""
+ERROR: Final = """
+INSERT INTO orchestrator_error_logs
+    (at, conversation_id, request_id, node_id, agent, attempt, error_type, error_class, message, retry_delay)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+# Rows that ride along
+
+OPERATION: Final = """
+INSERT INTO orchestrator_operation_logs (at, event, level, conversation_id, request_id, fields)
+VALUES (?, ?, ?, ?, ?, ?)
+"""
+METRIC: Final = """
+INSERT INTO orchestrator_performance_metrics (at, name, value, unit, conversation_id, agent) VALUES (?, ?, ?, ?, ?, ?)
+"""
+DEAD_LETTER: Final = "INSERT INTO orchestrator_dead_letters (at, address, reason, kind, body) VALUES (?, ?, ?, ?, ?)"
+DROP_DEAD_LETTER: Final = "DELETE FROM orchestrator_dead_letters WHERE id = ?"
+
+RECOVERING: Final = "UPDATE orchestrator_workflow_states SET recoveries = recoveries + 1 WHERE unfinished = 1"
+RECOVERIES: Final = "SELECT conversation_id, recoveries FROM orchestrator_workflow_states WHERE unfinished = 1"
+
+# Forgetting: a bounded number of rows at a time, so that a commit never waits long
+
+CLEANUP: Final = {
+    "orchestrator_inbox": """
+        DELETE FROM orchestrator_inbox WHERE rowid IN
+            (SELECT rowid FROM orchestrator_inbox WHERE at < :inbox AND reply_seq IS NOT NULL LIMIT :most)
+    """,
+    "orchestrator_operation_logs": """
+        DELETE FROM orchestrator_operation_logs WHERE id IN
+            (SELECT id FROM orchestrator_operation_logs WHERE at < :logs LIMIT :most)
+    """,
+    "orchestrator_error_logs": """
+        DELETE FROM orchestrator_error_logs WHERE id IN
+            (SELECT id FROM orchestrator_error_logs WHERE at < :logs LIMIT :most)
+    """,
+    "orchestrator_performance_metrics": """
+        DELETE FROM orchestrator_performance_metrics WHERE id IN
+            (SELECT id FROM orchestrator_performance_metrics WHERE at < :logs LIMIT :most)
+    """,
+    "orchestrator_journal": """
+        DELETE FROM orchestrator_journal WHERE rowid IN
+            (SELECT j.rowid FROM orchestrator_workflow_states s JOIN orchestrator_journal j USING (conversation_id)
+             WHERE s.updated_at < :journal AND s.unfinished = 0 AND j.last_seq <= s.snapshot_seq LIMIT :most)
+    """,
+    "orchestrator_agent_results": """
+        DELETE FROM orchestrator_agent_results WHERE rowid IN
+            (SELECT r.rowid
+             FROM orchestrator_workflow_states s JOIN orchestrator_agent_results r USING (conversation_id)
+             WHERE s.updated_at < :journal AND s.unfinished = 0 LIMIT :most)
+    """,
+}
+
+# Reading
+
+LOAD_STATE: Final = """
+SELECT last_seq, snapshot, snapshot_seq, oldest_open_seq, open_request_ids
+FROM orchestrator_workflow_states WHERE conversation_id = ?
+"""
+ENTRIES: Final = """
+SELECT first_seq, last_seq, at, body FROM orchestrator_journal
+WHERE conversation_id = ? AND last_seq > ? ORDER BY last_seq LIMIT ?
+"""
+RESULTS: Final = """
+SELECT request_id, node_id, agent, attempt, result, duration_ms, cached, cache_key, expires_at
+FROM orchestrator_agent_results WHERE conversation_id = ? AND request_id = ?
+"""
+CACHED: Final = """
+SELECT request_id, node_id, agent, attempt, result, duration_ms, cached, cache_key, expires_at
+FROM orchestrator_agent_results WHERE cache_key = ? AND expires_at > ? ORDER BY expires_at DESC LIMIT 1
+"""
+NEWEST_NOTE: Final = """
+SELECT seq, role, request_id, text, at, forgotten FROM orchestrator_conversation_memory
+WHERE conversation_id = ? AND role = 'note' ORDER BY seq DESC LIMIT 1
+"""
+RECENT_MEMORY: Final = """
+SELECT seq, role, request_id, text, at, forgotten FROM orchestrator_conversation_memory
+WHERE conversation_id = ?1 AND role <> 'note' AND seq > ?2 ORDER BY seq DESC LIMIT ?3
+"""
+MEMORY_RANGE: Final = """
+SELECT seq, role, request_id, text, at, forgotten FROM orchestrator_conversation_memory
+WHERE conversation_id = ? AND seq BETWEEN ? AND ? ORDER BY seq, role
+"""
+UNFINISHED: Final = """
+SELECT conversation_id FROM orchestrator_workflow_states WHERE unfinished = 1 ORDER BY updated_at
+"""
+MESSAGE: Final = """
+SELECT message_id, request_id, fingerprint, seq, reply_seq FROM orchestrator_inbox
+WHERE conversation_id = ? AND message_id = ?
+"""
+CONVERSATION: Final = """
+SELECT conversation_id, phase, last_seq, unfinished, user_id, created_at, updated_at
+FROM orchestrator_workflow_states WHERE conversation_id = ?
+"""
+CONVERSATIONS: Final = """
+SELECT conversation_id, phase, last_seq, unfinished, user_id, created_at, updated_at
+FROM orchestrator_workflow_states
+WHERE updated_at <= ?1 AND (updated_at < ?1 OR conversation_id > ?2)
+ORDER BY updated_at DESC, conversation_id LIMIT ?3
+"""
+CONVERSATIONS_IN_PHASE: Final = """
+SELECT conversation_id, phase, last_seq, unfinished, user_id, created_at, updated_at
+FROM orchestrator_workflow_states
+WHERE phase = ?4 AND updated_at <= ?1 AND (updated_at < ?1 OR conversation_id > ?2)
+ORDER BY updated_at DESC, conversation_id LIMIT ?3
+"""
+PHASES: Final = "SELECT phase, count(*) FROM orchestrator_workflow_states GROUP BY phase"
+DEAD_LETTERS: Final = """
+SELECT at, address, reason, kind, body, id FROM orchestrator_dead_letters WHERE id > ? ORDER BY id LIMIT ?
+"""

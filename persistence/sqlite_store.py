@@ -1,0 +1,377 @@
+"""The SQLite store: one file, write-ahead log, every commit synchronised to disk.
+
+One process owns it: a lock on a file beside the database keeps a second daemon out (the kernel frees it when the owner
+dies, however it dies), and an epoch in the database is checked in every transaction, so that a process that lost the
+lock can write nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from persistence import migrations
+from persistence import sqlite_statements as sql
+from persistence.contract import (
+    Append,
+    AppendRefused,
+    Committed,
+    DeadLetterRow,
+    MetricRow,
+    OperationRow,
+    Outcome,
+    OwnershipLost,
+    StoreHealth,
+    StoreIncompatible,
+    StoreOwned,
+    StoreUnavailable,
+)
+from persistence.sqlite_reads import SqliteReads, connect, unavailable
+
+Row = OperationRow | MetricRow | DeadLetterRow
+
+_REMEMBERED = 100_000
+"""Conversations whose newest sequence number is kept in memory, so that most appends need no look-up."""
+_CLEANED_AT_ONCE = 5_000
+_OUTSIDE = frozenset(
+    {"SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CANTOPEN", "SQLITE_READONLY"}
+)
+"""Errors of the world, not of a row: the same batch is tried again."""
+
+
+class SqliteStore(SqliteReads):
+    """See persistence/contract.py for what each verb promises."""
+
+    kind = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._lock_file: int | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._write_lock = threading.RLock()
+        self._epoch = 0
+        self._last_seqs: dict[str, int] = {}
+
+    # Life
+
+    def open(self, owner: str) -> int:
+        """Lock, migrate, own."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock_file = _lock(self._path)
+            self._check_version()
+            self._connect()
+            self._make_private()
+            migrations.apply("sqlite", f"sqlite:///{quote(str(self._path.absolute()))}")
+            writer = self._writing()
+            (self._epoch,) = writer.execute(sql.OWN, (owner, time.time_ns() // 1_000_000)).fetchone()
+        except sqlite3.Error as error:
+            self.close()
+            raise unavailable(error) from error
+        except OSError as error:
+            self.close()
+            raise StoreUnavailable(f"{self._path}: {error.strerror or error}") from error
+        except BaseException:
+            self.close()
+            raise
+        return self._epoch
+
+    def close(self) -> None:
+        """Close everything, the lock last."""
+        self._close_readers()
+        with self._write_lock:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+            if self._lock_file is not None:
+                os.close(self._lock_file)
+                self._lock_file = None
+
+    def health(self) -> StoreHealth:
+        """Read one row."""
+        self._all(sql.EPOCH)
+        figures = {
+            "bytes": float(sum(size(self._path, suffix) for suffix in ("", "-wal"))),
+            "epoch": float(self._epoch),
+        }
+        detail = "every commit is synchronised to disk; nothing acknowledged is lost short of losing the disk"
+        return StoreHealth(self.kind, durable=True, detail=detail, figures=figures)
+
+    def migration_status(self) -> list[tuple[str, bool]]:
+        """Return (migration, applied) for every known migration; needs no ownership and changes nothing."""
+        applied = set(self._applied())
+        return [(name, name in applied) for name in migrations.known("sqlite")]
+
+    # Writing
+
+    def commit(self, batch: Sequence[Append], rows: Sequence[Row] = ()) -> list[Outcome]:
+        """Apply a batch in one transaction."""
+        with self._write_lock:
+            try:
+                writer = self._writing()
+                writer.execute("BEGIN IMMEDIATE")
+                self._check_epoch(writer)
+                outcomes, accepted = self._sort(writer, batch)
+                self._write(writer, accepted)
+                _write_rows(writer, rows)
+                writer.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._recover()
+                if getattr(error, "sqlite_errorname", "").startswith(tuple(_OUTSIDE)):
+                    raise unavailable(error) from error
+                raise
+            except BaseException:
+                self._recover()
+                raise
+            self._remember(accepted)
+            return outcomes
+
+    def drop_dead_letter(self, dead_letter_id: int) -> bool:
+        """Delete one row."""
+        return self._change(sql.DROP_DEAD_LETTER, (dead_letter_id,)) > 0
+
+    def count_recoveries(self) -> dict[str, int]:
+        """Add one for every unfinished conversation."""
+        self._change(sql.RECOVERING, ())
+        return dict(self._all(sql.RECOVERIES))
+
+    def cleanup(self, now: int, *, keep_journal_ms: int, keep_logs_ms: int, keep_inbox_ms: int) -> dict[str, int]:
+        """Delete expired rows, a bounded number of each table per call."""
+        values = {
+            "journal": now - keep_journal_ms,
+            "logs": now - keep_logs_ms,
+            "inbox": now - keep_inbox_ms,
+            "most": _CLEANED_AT_ONCE,
+        }
+        gone = {}
+        for table, statement in sql.CLEANUP.items():
+            used = {key: value for key, value in values.items() if f":{key}" in statement}
+            gone[table] = self._change(statement, used)
+        return gone
+
+    # Steps of a commit
+
+    def _check_epoch(self, writer: sqlite3.Connection) -> None:
+        row = writer.execute(sql.EPOCH).fetchone()
+        if row is None or row[0] != self._epoch:
+            newest = "none" if row is None else row[0]
+            raise OwnershipLost(f"this daemon has epoch {self._epoch}, the store has {newest}: somebody else owns it")
+
+    def _sort(self, writer: sqlite3.Connection, batch: Sequence[Append]) -> tuple[list[Outcome], list[Append]]:
+        """Tell appends that follow on from those that do not."""
+        newest: dict[str, int] = {}
+        outcomes: list[Outcome] = []
+        accepted: list[Append] = []
+        for append in batch:
+            key = append.conversation_id
+            last = newest.get(key, self._last_seqs.get(key))
+            if last is None:
+                row = writer.execute(sql.LAST_SEQ, (key,)).fetchone()
+                last = 0 if row is None else row[0]
+            if last == append.expected_seq:
+                newest[key] = append.last_seq
+                accepted.append(append)
+                outcomes.append(Committed(key, append.last_seq))
+            elif self._is_applied(writer, append):
+                outcomes.append(Committed(key, append.last_seq))
+            else:
+                detail = f"the newest event is {last}, this step follows {append.expected_seq}"
+                outcomes.append(AppendRefused(key, append.last_seq, "sequence_conflict", detail))
+        return outcomes, accepted
+
+    @staticmethod
+    def _is_applied(writer: sqlite3.Connection, append: Append) -> bool:
+        """Return whether this very step is in the journal: a commit whose answer got lost is tried again."""
+        row = writer.execute(sql.SAME_ENTRY, (append.conversation_id, append.last_seq)).fetchone()
+        return row is not None and row[0] == append.entry
+
+    @staticmethod
+    def _write(writer: sqlite3.Connection, appends: Sequence[Append]) -> None:
+        def many(statement: str, values: Iterable[tuple[Any, ...]]) -> None:
+            rows = list(values)
+            if rows:
+                writer.executemany(statement, rows)
+
+        many(sql.ENTRY, ((a.conversation_id, a.last_seq, a.expected_seq + 1, a.at, a.entry) for a in appends))
+        many(sql.STATE, (_state(a) for a in appends))
+        many(
+            sql.INBOX,
+            (
+                (a.conversation_id, row.message_id, row.request_id, row.fingerprint, row.seq, a.at)
+                for a in appends
+                for row in a.inbox
+            ),
+        )
+        many(sql.REPLIED, ((seq, a.conversation_id, message) for a in appends for message, seq in a.replied))
+        many(
+            sql.RESULT,
+            (
+                (
+                    a.conversation_id,
+                    row.request_id,
+                    row.node,
+                    row.agent,
+                    row.attempt,
+                    row.body,
+                    row.duration_ms,
+                    row.cached,
+                    row.cache_key,
+                    a.at,
+                    row.expires_at,
+                )
+                for a in appends
+                for row in a.results
+            ),
+        )
+        many(
+            sql.MEMORY,
+            (
+                (a.conversation_id, row.seq, row.role, row.request_id, row.text, row.at, row.forgotten)
+                for a in appends
+                for row in a.memory
+            ),
+        )
+        many(sql.FORGET, ((a.conversation_id, request) for a in appends for request in a.forget))
+        many(
+            sql.ERROR,
+            (
+                (
+                    row.at,
+                    a.conversation_id,
+                    row.request_id,
+                    row.node,
+                    row.agent,
+                    row.attempt,
+                    row.error_type,
+                    row.error_class,
+                    row.message,
+                    row.retry_delay,
+                )
+                for a in appends
+                for row in a.errors
+            ),
+        )
+
+    def _remember(self, appends: Sequence[Append]) -> None:
+        if len(self._last_seqs) > _REMEMBERED:
+            self._last_seqs.clear()
+        for append in appends:
+            self._last_seqs[append.conversation_id] = append.last_seq
+
+    def _change(self, statement: str, values: Any) -> int:
+        with self._write_lock:
+            try:
+                writer = self._writing()
+                writer.execute("BEGIN IMMEDIATE")
+                self._check_epoch(writer)
+                changed = writer.execute(statement, values).rowcount
+                writer.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._recover()
+                raise unavailable(error) from error
+            except BaseException:
+                self._recover()
+                raise
+            return changed
+
+    # Connection
+
+    def _writing(self) -> sqlite3.Connection:
+        if self._writer is None:
+            if self._lock_file is None:
+                raise StoreUnavailable("the store is not open")
+            self._connect()
+        assert self._writer is not None
+        return self._writer
+
+    def _connect(self) -> None:
+        self._writer = connect(self._path)
+        self._writer.execute("PRAGMA journal_mode = WAL")
+        self._writer.execute("PRAGMA synchronous = FULL")
+
+    def _recover(self) -> None:
+        """After any error nothing is assumed: the connection is dropped and what is remembered is read again."""
+        self._last_seqs.clear()
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.close()  # rolls an open transaction back
+
+    def _make_private(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            path = Path(f"{self._path}{suffix}")
+            if path.exists():
+                path.chmod(0o600)
+
+    def _applied(self) -> list[str]:
+        if not self._path.exists():
+            return []
+        connection = connect(self._path, read_only=True)
+        try:
+            tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = '_yoyo_migration'").fetchall()
+            rows = connection.execute("SELECT migration_id FROM _yoyo_migration").fetchall() if tables else []
+        finally:
+            connection.close()
+        return [row[0] for row in rows]
+
+    def _check_version(self) -> None:
+        newer = sorted(set(self._applied()) - set(migrations.known("sqlite")))
+        if newer:
+            names = ", ".join(newer)
+            raise StoreIncompatible(f"{self._path} was migrated by a newer version ({names}); it is left as it is")
+
+
+def _lock(path: Path) -> int:
+    """Return the held lock; freed by the kernel when this process ends."""
+    handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise StoreOwned(f"{path} is owned by another live daemon") from None
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def size(path: Path, suffix: str) -> int:
+    """Return the bytes of one of the store's files, 0 when it is not there."""
+    try:
+        return Path(f"{path}{suffix}").stat().st_size
+    except OSError:
+        return 0
+
+
+def _state(append: Append) -> tuple[Any, ...]:
+    return (
+        append.conversation_id,
+        append.phase,
+        append.last_seq,
+        append.unfinished,
+        append.oldest_open_seq,
+        json.dumps(append.open_request_ids),
+        append.user_id,
+        append.at,
+        append.last_seq if append.snapshot is not None else 0,
+        append.snapshot,
+    )
+
+
+def _write_rows(writer: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    for row in rows:
+        if isinstance(row, OperationRow):
+            fields = json.dumps(row.fields, default=str)
+            values = (row.at, row.event, row.level, row.conversation_id, row.request_id, fields)
+            writer.execute(sql.OPERATION, values)
+        elif isinstance(row, MetricRow):
+            writer.execute(sql.METRIC, (row.at, row.name, row.value, row.unit, row.conversation_id, row.agent))
+        else:
+            writer.execute(sql.DEAD_LETTER, (row.at, row.address, row.reason, row.kind, row.body))

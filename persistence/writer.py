@@ -1,0 +1,264 @@
+"""Group commit: one thread per store commits together whatever all conversations want written.
+
+No timer gathers a batch: while one commit runs, the next gathers, so a single caller waits for nothing and a crowd
+shares each synchronisation. The order of one conversation is the order of its submissions.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from persistence.contract import (
+    Append,
+    AppendRefused,
+    DeadLetterRow,
+    MetricRow,
+    OperationRow,
+    Outcome,
+    OwnershipLost,
+    Store,
+    StoreUnavailable,
+)
+
+Done = Callable[[Outcome], None]
+Row = OperationRow | MetricRow | DeadLetterRow
+
+_ROWS_WAIT: Final = 1.0
+"""Seconds that log and metric rows wait for a commit to ride along with before they get one of their own."""
+_MAX_ROWS: Final = 10_000
+_ROWS_PER_COMMIT: Final = 2_000
+
+
+@dataclass(slots=True)
+class _Figures:
+    batches: int = 0
+    appends: int = 0
+    largest_batch: int = 0
+    seconds: float = 0.0
+    refused: int = 0
+    rows: int = 0
+    rows_dropped: int = 0
+    retries: int = 0
+
+
+class Writer:
+    """Commits for all conversations; every method may be called from any thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        log: Callable[..., None] | None = None,
+        on_ownership_lost: Callable[[], None] | None = None,
+        max_batch: int = 512,
+        retry: tuple[float, float] = (0.05, 2.0),
+    ) -> None:
+        self._store = store
+        self._log = log or _say_nothing
+        self._on_ownership_lost = on_ownership_lost
+        self._max_batch = max_batch
+        self._retry = retry
+        self._changed = threading.Condition()
+        self._pending: deque[tuple[Append, Done]] = deque()
+        self._rows: deque[Row] = deque()
+        self._figures = _Figures()
+        self._stopping = False
+        self._lost: str | None = None
+        self._thread: threading.Thread | None = None
+        self._hurry = threading.Event()
+        self.last_error: str | None = None
+        """Why the store takes no writes; None while it does."""
+
+    @property
+    def available(self) -> bool:
+        """Whether the last commit went through."""
+        return self.last_error is None
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, append: Append, done: Done) -> None:
+        """Commit a step soon; `done(outcome)` is called from the writer's thread. Never blocks.
+
+        While the store is unavailable the step waits. After ownership was lost `done` is told so at once.
+        """
+        with self._changed:
+            if self._lost is None and not self._stopping:
+                self._pending.append((append, done))
+                if len(self._pending) == 1:
+                    self._changed.notify()
+                return
+            reason = self._lost or "the daemon is stopping"
+        self._tell(done, AppendRefused(append.conversation_id, append.last_seq, "not_owner", reason))
+
+    def submit_row(self, row: Row) -> bool:
+        """Write a log, metric or dead-letter row with some later commit; False when too many wait: it is dropped."""
+        with self._changed:
+            if len(self._rows) >= _MAX_ROWS or self._stopping or self._lost is not None:
+                self._figures.rows_dropped += 1
+                return False
+            self._rows.append(row)
+            if len(self._rows) == 1:
+                self._changed.notify()
+            return True
+
+    def stop(self, timeout: float) -> bool:
+        """Commit what waits and end; return whether that was done within `timeout` seconds."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._hurry.set()
+        thread = self._thread
+        if thread is None:
+            return True
+        thread.join(timeout)
+        return not thread.is_alive() and not self._pending
+
+    def stats(self) -> dict[str, Any]:
+        """Return figures since the start; seconds are those spent in commits."""
+        figures = self._figures
+        batches = max(1, figures.batches)
+        return {
+            "available": self.available,
+            "last_error": self.last_error,
+            "pending": len(self._pending),
+            "commits": figures.batches,
+            "appends": figures.appends,
+            "appends_per_commit": round(figures.appends / batches, 2),
+            "largest_commit": figures.largest_batch,
+            "commit_ms": round(1000 * figures.seconds / batches, 3),
+            "refused": figures.refused,
+            "retries": figures.retries,
+            "rows": figures.rows,
+            "rows_dropped": figures.rows_dropped,
+        }
+
+    # The thread
+
+    def _run(self) -> None:
+        while True:
+            batch, rows = self._gather()
+            if not batch and not rows:
+                return
+            try:
+                outcomes = self._commit(batch, rows)
+            except OwnershipLost as error:
+                self._lose(str(error), batch)
+                return
+            if outcomes is None:
+                return
+            for (_append, done), outcome in zip(batch, outcomes, strict=True):
+                self._tell(done, outcome)
+
+    def _gather(self) -> tuple[list[tuple[Append, Done]], list[Row]]:
+        with self._changed:
+            while not self._pending and not self._stopping:
+                self._changed.wait(_ROWS_WAIT if self._rows else None)
+                if self._rows and not self._pending:
+                    break
+            batch = [self._pending.popleft() for _ in range(min(len(self._pending), self._max_batch))]
+            rows = [self._rows.popleft() for _ in range(min(len(self._rows), _ROWS_PER_COMMIT))]
+            return batch, rows
+
+    def _commit(self, batch: Sequence[tuple[Append, Done]], rows: Sequence[Row]) -> list[Outcome] | None:
+        """Commit until it is done; None when the daemon stops while the store is unavailable."""
+        appends = [append for append, _ in batch]
+        delay, longest = self._retry
+        while True:
+            began = time.perf_counter()
+            try:
+                outcomes = self._store.commit(appends, rows)
+            except StoreUnavailable as error:
+                self._unavailable(error)
+                if self._stopping:
+                    return None
+                self._hurry.wait(delay)
+                delay = min(longest, delay * 2)
+                continue
+            except OwnershipLost:
+                raise
+            except Exception as error:  # noqa: BLE001  # one row that cannot be stored must not stop the others
+                return self._isolate(appends, rows, error)
+            self._count(outcomes, rows, time.perf_counter() - began)
+            self._available_again()
+            return outcomes
+
+    def _isolate(self, appends: list[Append], rows: Sequence[Row], error: Exception) -> list[Outcome]:
+        """Commit one by one, so that only what cannot be stored is refused."""
+        if len(appends) == 1 and not rows:
+            self._figures.refused += 1
+            append = appends[0]
+            self._log(
+                "append_poisoned",
+                level="error",
+                conversation_id=append.conversation_id,
+                error_type=type(error).__name__,
+                error_message=str(error),
+            )
+            return [
+                AppendRefused(append.conversation_id, append.last_seq, "poisoned", f"{type(error).__name__}: {error}")
+            ]
+        if rows:
+            self._figures.rows_dropped += len(rows)
+        outcomes: list[Outcome] = []
+        broken: set[str] = set()
+        for append in appends:
+            if append.conversation_id in broken:
+                detail = "an earlier step of this conversation was refused"
+                outcomes.append(AppendRefused(append.conversation_id, append.last_seq, "sequence_conflict", detail))
+                continue
+            found = self._commit([(append, _say_nothing)], ())
+            assert found is not None
+            outcomes.extend(found)
+            if isinstance(found[0], AppendRefused):
+                broken.add(append.conversation_id)
+        return outcomes
+
+    def _unavailable(self, error: StoreUnavailable) -> None:
+        self._figures.retries += 1
+        first, self.last_error = self.last_error is None, str(error)
+        if first:
+            self._log("store_unavailable", level="error", error_message=str(error))
+
+    def _available_again(self) -> None:
+        if self.last_error is not None:
+            self.last_error = None
+            self._log("store_available", retries=self._figures.retries)
+
+    def _lose(self, reason: str, batch: Sequence[tuple[Append, Done]]) -> None:
+        self.last_error = reason
+        with self._changed:
+            self._lost = reason
+            waiting = [*batch, *self._pending]
+            self._pending.clear()
+            self._rows.clear()
+        for append, done in waiting:
+            self._tell(done, AppendRefused(append.conversation_id, append.last_seq, "not_owner", reason))
+        if self._on_ownership_lost is not None:
+            self._on_ownership_lost()
+
+    def _tell(self, done: Done, outcome: Outcome) -> None:
+        try:
+            done(outcome)
+        except Exception as error:  # noqa: BLE001  # one listener's trouble must not reach the others
+            self._log("commit_callback_failed", level="error", error_type=type(error).__name__, error_message=str(error))
+
+    def _count(self, outcomes: Sequence[Outcome], rows: Sequence[Row], seconds: float) -> None:
+        figures = self._figures
+        figures.batches += 1
+        figures.appends += len(outcomes)
+        figures.rows += len(rows)
+        figures.largest_batch = max(figures.largest_batch, len(outcomes))
+        figures.seconds += seconds
+        figures.refused += sum(isinstance(outcome, AppendRefused) for outcome in outcomes)
+
+
+def _say_nothing(*_args: Any, **_fields: Any) -> None:
+    """Stand in for a log or a callback nobody wants."""

@@ -1,0 +1,249 @@
+"""The supervisor of ONE conversation: the only shell around the pure core.
+
+    message -> decide -> events -> journal (durable) -> evolve -> reconcile(wanted(state) against what is running)
+
+Rules:
+
+1. It decides on its newest state and acts on its newest durable one: no child starts, no answer and no event leaves
+   before the step that causes it is committed. It goes on taking messages while a commit is under way.
+2. Waking is loading, folding, telling the core `Recovered`, and reconciling: the same lines as on any other day.
+3. A child that fails is classed and judged by supervision; what its failure means is for the core to say.
+4. Nothing here blocks: reading, committing and agents' code run elsewhere and come back as messages.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pykka import ActorDeadError
+
+from actors.base import Actor
+from conversation import journal
+from conversation.children import Children, LookAgain
+from conversation.parts import Parts
+from conversation.reception import Found, Reception, answer_to
+from conversation.reports import report
+from messages.agent import NodeResult, Progress, RetryDue
+from messages.conversation import Quarantine, Submit
+from messages.events import AgentProgress, Journaled
+from messages.inbound import Answer, Refused
+from messages.lifecycle import ChildFailed, ChildStopped, Crash, Passivate, Recovered, RestartRequested
+from messages.planning import PlanReady
+from messages.synthesis import Synthesized
+from persistence.contract import AppendRefused, Committed, Loaded
+from workflow.decide import take
+from workflow.errors import NotTaken
+from workflow.memory import Memory
+from workflow.phases import Incoming
+from workflow.state import Phase, State
+
+
+class StepRefused(Exception):
+    """The store did not take a step: this supervisor no longer knows what is true and starts again from the journal."""
+
+    error_class = "transient"
+
+
+@dataclass(slots=True)
+class _Step:
+    """One step on its way to the journal."""
+
+    state: State
+    events: list[Journaled]
+    answers: list[tuple[Callable[[Answer], None], Answer]]
+
+
+class Supervisor(Actor):
+    """Owns one conversation."""
+
+    kind: ClassVar[str] = "supervisor"
+
+    def __init__(self, conversation_id: str, parts: Parts, quarantine: str | None = None) -> None:
+        super().__init__()
+        self.conversation_id = conversation_id
+        self.log_context = {"conversation_id": conversation_id}
+        self.last_active = 0.0
+        """When it last took a message from outside, in monotonic seconds; the router passivates by it."""
+        self.state = State(conversation_id)
+        """The newest one."""
+        self._durable: State | None = None
+        self._memory = Memory()
+        self._snapshot_seq = 0
+        self._pending: deque[_Step] = deque()
+        self._parts = parts
+        self._quarantine = quarantine
+        self._reception = Reception(self, parts)
+        self._crew = Children(self, parts)
+
+    @property
+    def working(self) -> bool:
+        """Whether anything is running, waiting or not yet durable; read from other threads."""
+        resting = self.state.request is None or self.state.phase in journal.RESTING
+        return not resting or bool(self._pending) or bool(self._reception) or self._durable is None
+
+    def on_start(self) -> None:
+        """Ask for everything the store holds of this conversation."""
+        self.last_active = self.system.clock.monotonic()
+        self._parts.reader.load(self.conversation_id, self._parts.recent_rows, self.tell_self)
+
+    def on_receive(self, message: Any) -> None:
+        """Take one message; see the module's rules."""
+        match message:
+            case Submit():
+                self.last_active = self.system.clock.monotonic()
+                self._reception.take(message)
+            case Committed():
+                self._committed(message.last_seq)
+            case NodeResult() | PlanReady() | Synthesized() | RetryDue():
+                self.tell_core(message)
+            case ChildFailed():
+                self._child_failed(message)
+            case ChildStopped():
+                if self._crew.stopped(message):
+                    self._reconcile()
+            case Progress():
+                self._pass_on(message)
+            case Found():
+                self._reception.found(message)
+            case Loaded():
+                self._wake(message)
+            case LookAgain():
+                self._crew.forget_timers()
+                self._reconcile()
+            case Passivate():
+                self._passivate()
+            case _:
+                self._take_bad_news(message)
+
+    def _take_bad_news(self, message: Any) -> None:
+        match message:
+            case AppendRefused():
+                raise StepRefused(f"{message.code}: {message.detail}")
+            case Crash():
+                raise RestartRequested(f"restart asked for by {message.by}")
+            case BaseException():
+                raise message
+            case _:
+                super().on_receive(message)
+
+    # Waking and leaving
+
+    def _wake(self, loaded: Loaded) -> None:
+        woken = journal.wake(loaded)
+        self.state = self._durable = woken.state
+        self._memory = woken.memory
+        self._snapshot_seq = woken.snapshot_seq
+        if self.state.request is not None:
+            self.log("recovered", phase=self.state.phase.value, seq=self.state.seq)
+            self.tell_core(Recovered())
+        if self._quarantine is not None and self.state.phase is not Phase.PAUSED and self.state.seq > 0:
+            self.tell_core(Quarantine(self._quarantine))
+        self._reconcile()
+        self._reception.open(older_ids=loaded.last_seq > 0)
+
+    def _passivate(self) -> None:
+        if not self.working and not self._crew:
+            self.stop()
+
+    def on_failure(self, *_exc_info: object) -> None:
+        """Tell everybody who waits that nothing is certain; the next life knows what was recorded."""
+        refused = Refused(
+            code="store_unavailable",
+            detail="the conversation was restarted before this was recorded; send the same message id again",
+            retry_after=1.0,
+        )
+        for step in self._pending:
+            for answer, _ in step.answers:
+                answer(refused)
+        self._reception.close(refused)
+
+    # Deciding and committing
+
+    def tell_core(self, message: Incoming, submit: Submit | None = None) -> None:
+        """Decide, and send the step to the journal."""
+        before = self.state.seq
+        try:
+            events, state = take(self.state, message, self.system.clock.now_ms(), self._parts.limits)
+        except NotTaken as refusal:
+            if submit is not None:
+                submit.answer(Refused(code=refusal.code, detail=refusal.reason))
+            else:
+                self.system.dead_letters.add(self.path, refusal.reason, message)
+            return
+        if not events:
+            return
+        memory, note = journal.remember(self._memory, events, self._parts.memory_limits)
+        due = journal.snapshot_due(state, self._snapshot_seq, self._parts.snapshot_every)
+        append = journal.append(
+            before,
+            events,
+            state,
+            cause=message,
+            submit=submit,
+            note=note,
+            snapshot=due,
+            keep_results=self._parts.keep_results,
+        )
+        self.state, self._memory = state, memory
+        if due:
+            self._snapshot_seq = state.seq
+        self._reception.note(events, submit, 0 if self._durable is None else self._durable.seq)
+        answers = [] if submit is None else [(submit.answer, answer_to(self.conversation_id, submit, events))]
+        self._pending.append(_Step(state, events, answers))
+        self._parts.submit(append, self.tell_self)
+
+    def tell_self(self, message: Any) -> None:
+        """Take an answer of the reader or the writer; called from their threads."""
+        try:
+            self.actor_ref.tell(message)
+        except ActorDeadError:
+            return  # the next life of this supervisor asks for itself
+
+    def answer_when_durable(self, seq: int, answer: Callable[[Answer], None], what: Answer) -> None:
+        """Answer as soon as everything up to `seq` is durable."""
+        for step in self._pending:
+            if step.state.seq >= seq:
+                step.answers.append((answer, what))
+                return
+        answer(what)
+
+    def _committed(self, last_seq: int) -> None:
+        while self._pending and self._pending[0].state.seq <= last_seq:
+            step = self._pending.popleft()
+            self._durable = step.state
+            for answer, what in step.answers:
+                answer(what)
+            self._parts.publish(step.events)
+            for event in step.events:
+                report(event, self.log)
+        self._reconcile()
+
+    # Children
+
+    def _reconcile(self) -> None:
+        if self._durable is not None:
+            for failure in self._crew.reconcile(self._durable, self.state, self._memory):
+                self.tell_core(failure)
+
+    def _child_failed(self, failed: ChildFailed) -> None:
+        verdict = self._crew.failed(failed, self.state)
+        if verdict is not None:
+            self.tell_core(verdict)
+        else:
+            self._reconcile()
+
+    def _pass_on(self, progress: Progress) -> None:
+        event = AgentProgress(
+            seq=0,
+            at=self.system.clock.now_ms(),
+            conversation_id=self.conversation_id,
+            request_id=progress.request_id,
+            node=progress.node,
+            agent=progress.agent,
+            attempt=progress.attempt,
+            text=progress.text,
+        )
+        self._parts.publish([event])

@@ -1,0 +1,238 @@
+"""The daemon's Prometheus metrics: which events count towards which, and what is read when somebody asks.
+
+Names begin with `orchestrator_`; no ids in labels, and no label takes more than `MAX_VALUES` values.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+MAX_VALUES: Final = 200
+"""Values of one label; more are counted as `other`, so that no text that varies grows the table without end."""
+
+_SECONDS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A counter moved by an event; a label's value is the event's field of that name unless said otherwise."""
+
+    name: str
+    meaning: str
+    labels: Mapping[str, str]
+    """Label to field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A histogram of an event's `duration_ms`, in seconds."""
+
+    name: str
+    meaning: str
+    labels: Mapping[str, str]
+
+
+_Rules = Mapping[str, tuple[Count | Spread, ...]]
+
+RULES: Final[_Rules] = {
+    "agent_call": (
+        Count("agent_calls", "Attempts of agents.", {"agent": "agent", "outcome": "outcome"}),
+        Spread("agent_call_seconds", "How long attempts of agents took.", {"agent": "agent"}),
+    ),
+    "state_transition": (Count("state_transitions", "Moves between phases.", {"to_state": "to_state"}),),
+    "actor_started": (Count("actor_starts", "Lives of actors begun.", {"kind": "kind"}),),
+    "actor_crashed": (Count("actor_crashes", "Exceptions that escaped an actor.", {"kind": "kind"}),),
+    "actor_restarted": (Count("actor_restarts", "Next lives of crashed actors.", {"kind": "kind"}),),
+    "actor_escalated": (Count("actor_escalations", "Failures that restarts did not help.", {"kind": "kind"}),),
+    "message_accepted": (Count("messages_accepted", "Messages accepted.", {}),),
+    "message_refused": (Count("messages_refused", "Messages refused.", {"code": "code"}),),
+    "reply_sent": (
+        Count("replies", "Replies sent.", {"status": "status"}),
+        Spread("request_seconds", "From the accepted message to its reply.", {}),
+    ),
+    "dead_letter": (Count("dead_letters", "Messages nobody could take.", {"reason": "reason"}),),
+    "error": (Count("errors", "Failures.", {"error_class": "error_class"}),),
+    "recovered": (Count("recoveries", "Conversations taken up again with unfinished work.", {}),),
+    "conversation_quarantined": (Count("quarantines", "Conversations no longer resumed.", {}),),
+    "snapshot_saved": (Count("snapshots", "Snapshots written.", {}),),
+    "store_unavailable": (Count("store_outages", "Times the store took no writes.", {}),),
+    "append_refused": (Count("appends_refused", "Steps the store refused.", {"code": "code"}),),
+    "loop_blocked": (Count("loop_blocked", "Times the event loop stood still.", {}),),
+    "agent_abandoned": (Count("calls_abandoned", "Calls whose thread could not be stopped.", {"agent": "agent"}),),
+    "breaker_opened": (Count("breaker_openings", "Times an agent was left alone.", {"agent": "agent"}),),
+    "redis_lost": (Count("redis_outages", "Times Redis did not answer.", {}),),
+    "redis_gap": (Count("redis_gaps", "Times messages on Redis were lost before they were read.", {}),),
+    "config_reloaded": (Count("config_reloads", "Reloads taken.", {}),),
+    "config_rejected": (Count("config_rejections", "Reloads refused.", {}),),
+    "http_request": (
+        Count("http_requests", "HTTP requests.", {"method": "method", "route": "route", "status": "status"}),
+        Spread("http_request_seconds", "How long HTTP requests took.", {"route": "route"}),
+    ),
+}
+"""Event to what it moves."""
+
+GAUGES: Final[dict[str, tuple[str, str]]] = {
+    "conversations_live": ("Conversations in memory.", ""),
+    "conversations": ("Conversations in the store.", "phase"),
+    "actors_live": ("Actors alive.", "kind"),
+    "mailbox_messages": ("Messages waiting in all mailboxes.", ""),
+    "mailbox_depth_max": ("Messages waiting in the fullest mailbox.", ""),
+    "mailbox_oldest_seconds": ("Age of the oldest message waiting.", ""),
+    "commit_batch_appends": ("Appends in the newest commit.", ""),
+    "commit_seconds": ("How long the newest commit took.", ""),
+    "commit_waiting": ("Appends waiting for a commit.", ""),
+    "store_up": ("1 when the store takes writes.", ""),
+    "redis_up": ("1 when Redis answers.", ""),
+    "threads_busy": ("Threads of blocking agents at work.", ""),
+    "threads_abandoned": ("Threads of calls given up that go on all the same.", ""),
+    "breakers_open": ("Agents left alone at present.", ""),
+    "timers": ("Timers running.", ""),
+    "sse_clients": ("Clients that follow events.", ""),
+    "draining": ("1 while the daemon stops.", ""),
+    "loop_lag_seconds": ("How late the event loop runs.", ""),
+}
+"""What a source may report to `Metrics.collect`: meaning, and the label if the name has one."""
+
+Source = Callable[[], Mapping[str | tuple[str, str], float]]
+"""Called at every scrape, from the scraper's thread: values by name of `GAUGES`, or by (name, label value)."""
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,99}")
+
+
+class Metrics:
+    """One registry of our own; `on` is cheap and may be called from any thread."""
+
+    def __init__(self, own: Callable[[], Mapping[str, float]]) -> None:
+        """`own` gives the telemetry's own counters at each scrape."""
+        self.registry = CollectorRegistry(auto_describe=False)
+        self._movers = {event: tuple(self._mover(rule) for rule in rules) for event, rules in RULES.items()}
+        self.gauges = Gauges(own)
+        self.registry.register(self.gauges)
+        ProcessCollector(namespace="orchestrator", registry=self.registry)
+
+    def _mover(self, rule: Count | Spread) -> _Mover:
+        if isinstance(rule, Count):
+            counter = Counter(
+                rule.name, rule.meaning, tuple(rule.labels), namespace="orchestrator", registry=self.registry
+            )
+            return _Mover(counter, tuple(rule.labels.values()), is_spread=False)
+        histogram = Histogram(
+            rule.name,
+            rule.meaning,
+            tuple(rule.labels),
+            namespace="orchestrator",
+            registry=self.registry,
+            buckets=_SECONDS,
+        )
+        return _Mover(histogram, tuple(rule.labels.values()), is_spread=True)
+
+    def movers(self, event: str) -> tuple[_Mover, ...]:
+        """Return what an event moves, to be called with its fields."""
+        return self._movers.get(event, ())
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class _Mover:
+    """One metric and how an event's fields move it. Children are kept: looking them up by label each time is slow."""
+
+    __slots__ = ("_children", "_fields", "_is_spread", "_lock", "_metric", "_seen")
+
+    def __init__(self, metric: Counter | Histogram, fields: tuple[str, ...], *, is_spread: bool) -> None:
+        self._metric = metric
+        self._fields = fields
+        self._is_spread = is_spread
+        self._children: dict[Any, Any] = {}
+        self._seen: tuple[set[str], ...] = tuple(set() for _ in fields)
+        self._lock = threading.Lock()
+
+    def __call__(self, fields: Mapping[str, Any]) -> None:
+        try:
+            key = tuple([fields.get(name) for name in self._fields])
+            child = self._children.get(key)
+        except TypeError:  # a label's value that cannot be a key cannot be a label either
+            return
+        if child is None:
+            child = self._child(key)
+        if not self._is_spread:
+            child.inc()
+            return
+        duration = fields.get("duration_ms")
+        if type(duration) is float or type(duration) is int:
+            child.observe(duration / 1_000)
+
+    def _child(self, key: tuple[Any, ...]) -> Any:
+        if not self._fields:
+            self._children[key] = self._metric
+            return self._metric
+        with self._lock:
+            labels = tuple(self._label(value, seen) for value, seen in zip(key, self._seen, strict=True))
+            child = self._metric.labels(*labels)
+            # Beyond the bound the way to `other` is not remembered, or it would grow without end itself.
+            if "other" not in labels:
+                self._children[key] = child
+            return child
+
+    @staticmethod
+    def _label(value: Any, seen: set[str]) -> str:
+        text = "unknown" if value is None else str(value)[:100] if isinstance(value, (str, int, float)) else "unknown"
+        if text not in seen:
+            if len(seen) >= MAX_VALUES:
+                return "other"
+            seen.add(text)
+        return text
+
+
+class Gauges(Collector):
+    """Asks its sources at every scrape; a source that fails is left out and counted, the others are shown."""
+
+    def __init__(self, own: Callable[[], Mapping[str, float]]) -> None:
+        self._own = own
+        self._sources: tuple[Source, ...] = ()
+        self.failures = 0
+
+    def add(self, source: Source) -> None:
+        """Ask `source` at every scrape from now on."""
+        self._sources = (*self._sources, source)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield one family per name."""
+        values: dict[str, dict[str, float]] = {}
+        for source in self._sources:
+            try:
+                for key, value in source().items():
+                    name, label = key if isinstance(key, tuple) else (key, "")
+                    values.setdefault(name, {})[label] = float(value)
+            except Exception:  # noqa: BLE001  # one broken source must not hide all the others; it is counted
+                self.failures += 1
+        for name, by_label in sorted(values.items()):
+            if not _NAME.fullmatch(name):
+                continue
+            meaning, label_name = GAUGES.get(name, ("Reported by the daemon.", ""))
+            family = GaugeMetricFamily(f"orchestrator_{name}", meaning, labels=[label_name] if label_name else [])
+            for label, value in by_label.items():
+                family.add_metric([label] if label_name else [], value)
+            yield family
+        for name, value in {**self._own(), "metric_source_failures": self.failures}.items():
+            yield CounterMetricFamily(f"orchestrator_{name}", OWN[name], value=value)
+
+
+OWN: Final = {
+    "log_lines_dropped": "Log entries dropped because too many came at once.",
+    "log_lines_failed": "Log lines that could not be written.",
+    "log_lines_unreadable": "Log entries that could not be rendered.",
+    "operation_rows_dropped": "Operation and metric rows that the store's queue did not take.",
+    "metric_source_failures": "Failures of sources of metrics.",
+}
+"""The telemetry's own counters."""

@@ -1,0 +1,209 @@
+"""The one hook for telling what happens: `log` writes a line, moves metrics, and hands a row to the store.
+
+Whoever calls it never waits and never gets an exception. Rendering, redaction, writing and handing over rows happen in
+one thread of its own, from a bounded queue; what is lost is counted and said.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TextIO
+
+from structlog.contextvars import get_contextvars
+
+from telemetry.catalogue import EVENTS, Event, level_of
+from telemetry.cleaning import Cleaner, freeze
+from telemetry.log_writer import LogWriter
+from telemetry.metrics import Metrics, Source
+from telemetry.rendering import moment, renderer
+from telemetry.rows import Sink, metric_rows, operation_row
+
+LEVELS: Final[Mapping[str, int]] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
+
+_SHORT: Final = 256
+"""Characters of a text that needs no second look in the caller's thread."""
+
+_LINE, _ROW = 1, 2
+
+
+class Telemetry:
+    """One per daemon. `log` is what every other part is given."""
+
+    def __init__(
+        self,
+        *,
+        level: str = "INFO",
+        structured: bool = True,
+        trace_all: bool = True,
+        secrets: Iterable[str] = (),
+        sink: Sink | None = None,
+        stream: TextIO | None = None,
+        queue_limit: int = 10_000,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Begin. `stream` is stderr unless given; `now` is the wall clock in seconds; for `sink` see telemetry/rows.py.
+
+        `secrets` are never written, wherever they occur.
+        """
+        self._now = now
+        self._render = renderer(structured=structured)
+        self._sink = sink
+        self._rows: list[dict[str, Any]] = []
+        self._rows_dropped = 0
+        self._untold = 0
+        self.metrics = Metrics(self.figures)
+        self._ways: dict[tuple[str, str | None], _Way] = {}
+        self.configure(level=level, trace_all=trace_all, secrets=secrets)
+        self._writer = LogWriter(self, stream if stream is not None else sys.stderr, limit=queue_limit)
+
+    def configure(
+        self, *, level: str | None = None, trace_all: bool | None = None, secrets: Iterable[str] | None = None
+    ) -> None:
+        """Change what a reload may change; None leaves a thing as it is. Raises `ValueError` for an unknown level."""
+        if level is not None:
+            if level.lower() not in LEVELS:
+                raise ValueError(f"level must be one of {', '.join(LEVELS)}, not {level!r}")
+            self.level = LEVELS[level.lower()]
+        if trace_all is not None:
+            self.trace_all = trace_all
+        if secrets is not None:
+            self._cleaner = Cleaner(secrets)
+        self._ways = {}
+
+    def use_sink(self, sink: Sink | None) -> None:
+        """Hand rows to `sink` from now on: the store is opened after the log."""
+        self._sink = sink
+        self._ways = {}
+
+    # The hook
+
+    def log(self, event: str, /, *, level: str | None = None, **fields: Any) -> None:
+        """Tell that `event` happened. Any thread; never waits, never raises.
+
+        `level` overrides the catalogue's. Ids bound with `structlog.contextvars` in the calling context go along.
+        """
+        try:
+            way = self._ways.get((event, level)) or self._way(event, level)
+            if event == "agent_call" and "outcome" not in fields:
+                fields["outcome"] = _outcome(fields)
+            for move in way.movers:
+                move(fields)
+            if way.does:
+                self._put(way, event, fields)
+        except Exception:  # noqa: BLE001  # whoever tells what happens must not suffer from it; it is counted
+            self._untold += 1
+
+    def _put(self, way: _Way, event: str, fields: dict[str, Any]) -> None:
+        for key, value in fields.items():
+            kind = type(value)
+            if kind is not int and kind is not bool and (kind is not str or len(value) > _SHORT):
+                fields[key] = freeze(value)
+        bound = get_contextvars()
+        entry = {key: freeze(value) for key, value in bound.items()} if bound else {}
+        entry.update(fields)
+        entry["event"], entry["level"] = event, way.level
+        self._writer.put((way, self._now(), entry))
+
+    def _way(self, event: str, level: str | None) -> _Way:
+        # Held here, so that what was decided under settings that a reload has just replaced is not kept.
+        ways = self._ways
+        spec = EVENTS.get(event, _UNKNOWN)
+        name = (level or level_of(event)).lower()
+        number = LEVELS.get(name, logging.WARNING)
+        told = self.trace_all or "notable" in spec.marks or number >= logging.WARNING
+        line = _LINE if told and number >= self.level else 0
+        row = _ROW if told and "stored" in spec.marks and self._sink is not None else 0
+        way = _Way(name if name in LEVELS else "warning", line | row, self.metrics.movers(event))
+        # Names come from our own code, but a mistake there must not fill the memory.
+        if len(ways) < 1_000:
+            ways[event, level] = way
+        return way
+
+    # Metrics
+
+    def collect(self, source: Source) -> None:
+        """Ask `source` for gauges at every scrape; see `metrics.GAUGES`."""
+        self.metrics.gauges.add(source)
+
+    def metrics_text(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return self.metrics.text()
+
+    def figures(self) -> dict[str, float]:
+        """Return the telemetry's own counters: what was lost on the way."""
+        return {
+            "log_lines_dropped": self._writer.dropped,
+            "log_lines_failed": self._writer.failed,
+            "log_lines_unreadable": self._writer.unreadable + self._untold,
+            "operation_rows_dropped": self._rows_dropped,
+        }
+
+    # Life
+
+    def flush(self, timeout: float = 2.0) -> bool:
+        """Wait until everything told so far is written; False when that takes longer than `timeout` seconds."""
+        return self._writer.flush(timeout)
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Write what is waiting, within `timeout` seconds, and stop. What is told later is counted as dropped."""
+        self._writer.close(timeout)
+
+    # The writer's thread
+
+    def render(self, item: tuple[_Way, float, dict[str, Any]]) -> str | None:
+        """Clean an entry; keep its rows; return its line, if it has one."""
+        way, at, raw = item
+        entry = self._cleaner(raw)
+        if way.does & _ROW:
+            self._rows.append(operation_row(at, entry))
+            self._rows.extend(metric_rows(at, entry))
+        if not way.does & _LINE:
+            return None
+        entry["timestamp"] = moment(at)
+        return self._render(entry)
+
+    def lost(self, count: int, reason: str) -> str:
+        """Return the line that says so many lines were lost."""
+        fields = {"event": "log_lines_dropped", "level": "warning", "count": count, "reason": reason}
+        return self._render({"timestamp": moment(self._now()), **fields})
+
+    def batch_done(self) -> None:
+        """Hand the rows gathered so far to the sink."""
+        rows, self._rows = self._rows, []
+        sink = self._sink
+        for row in rows:
+            try:
+                taken = sink is not None and sink(row)
+            except Exception:  # noqa: BLE001  # a sink's trouble must not end the log; the row is counted as lost
+                taken = False
+            if not taken:
+                self._rows_dropped += 1
+
+
+class _Way:
+    """What becomes of one event at one level under the present settings."""
+
+    __slots__ = ("does", "level", "movers")
+
+    def __init__(self, level: str, does: int, movers: tuple[Callable[[Mapping[str, Any]], None], ...]) -> None:
+        self.level = level
+        self.does = does
+        self.movers = movers
+
+
+_UNKNOWN: Final = Event("warning", "Nobody catalogued it.")
+
+
+def _outcome(fields: Mapping[str, Any]) -> str:
+    if fields.get("success", True):
+        return "cached" if fields.get("cached") else "success"
+    return str(fields.get("error_class") or "failed")

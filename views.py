@@ -1,0 +1,194 @@
+"""What people and gateways may look at: conversations, events, plans, actors, dead letters, readiness. Changes nothing.
+
+Reading verbs block for the length of a query: gateways call them on threads of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from actors.execution import Execution
+from actors.system import ActorSystem
+from conversation.plan_view import newest_request, plan_view
+from messages.events import Event, rfc3339
+from persistence.contract import ConversationRow, Store, StoreError
+from persistence.history import read_events
+from persistence.writer import Writer
+from router import Router
+
+_PAGE = 500
+"""Events read at once while looking back for the newest request."""
+
+Check = Callable[[], str]
+"""Returns what is well, or raises with what is not."""
+
+
+class HasStats(Protocol):
+    """Anything that counts."""
+
+    def stats(self) -> Mapping[str, Any]:
+        """Return figures by name."""
+
+
+class Views:
+    """The read side, over everything a daemon is made of."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        writer: Writer,
+        system: ActorSystem,
+        execution: Execution,
+        router: Router,
+        checks: Mapping[str, Check],
+        about: Mapping[str, Any],
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._system = system
+        self._execution = execution
+        self._router = router
+        self._checks = checks
+        self._about = about
+
+    # Conversations
+
+    def conversation(self, conversation_id: str) -> dict[str, Any] | None:
+        """Return one conversation's line and its newest request, or None."""
+        row = self._store.conversation(conversation_id)
+        if row is None:
+            return None
+        return {**conversation_line(row), "request": self._newest(conversation_id, row.last_seq)}
+
+    def conversations(
+        self, *, phase: str | None, after: tuple[int, str] | None, limit: int
+    ) -> list[ConversationRow]:
+        """Return a page of conversations, newest update first."""
+        return self._store.conversations(phase=phase, after=after, limit=limit)
+
+    def plan(self, conversation_id: str) -> dict[str, Any] | None:
+        """Return the newest request's plan with each node's state, or None for an unknown conversation."""
+        row = self._store.conversation(conversation_id)
+        if row is None:
+            return None
+        newest = self._newest(conversation_id, row.last_seq)
+        return {"conversation_id": conversation_id, "phase": row.phase, **(newest or {"nodes": []})}
+
+    def messages(self, conversation_id: str, after: int, limit: int) -> list[dict[str, Any]] | None:
+        """Return what was said after sequence number `after`, or None for an unknown conversation."""
+        row = self._store.conversation(conversation_id)
+        if row is None:
+            return None
+        rows = self._store.memory(conversation_id, first_seq=after + 1, last_seq=row.last_seq)
+        said = [r for r in rows if r.role != "note"][:limit]
+        return [
+            {
+                "seq": r.seq,
+                "at": rfc3339(r.at),
+                "role": r.role,
+                "request_id": r.request_id,
+                "text": r.text,
+                "forgotten": r.forgotten,
+            }
+            for r in said
+        ]
+
+    def events(self, conversation_id: str, after: int, limit: int) -> list[Event] | None:
+        """Return at most `limit` events after `after`, or None for an unknown conversation."""
+        events = read_events(self._store, conversation_id, after=after, limit=limit)
+        if not events and self._store.conversation(conversation_id) is None:
+            return None
+        return list(events)
+
+    def _newest(self, conversation_id: str, last_seq: int) -> dict[str, Any] | None:
+        first = max(0, last_seq - _PAGE)
+        while True:
+            events = read_events(self._store, conversation_id, after=first, limit=last_seq - first)
+            request_id = newest_request(events)
+            whole = any(e.type == "message.accepted" and e.request_id == request_id for e in events)
+            if first == 0 or (request_id is not None and whole):
+                return None if request_id is None else plan_view(events, request_id)
+            first = max(0, first - _PAGE)
+
+    # The daemon
+
+    def actors(self) -> list[dict[str, Any]]:
+        """Return one row per live actor, by path."""
+        return self._system.tree.rows()
+
+    def dead_letters(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """Return stored dead letters with an id above `after`, oldest first."""
+        return [
+            {
+                "id": row.id,
+                "at": rfc3339(row.at),
+                "address": row.address,
+                "reason": row.reason,
+                "kind": row.kind,
+                "body": row.body.decode("utf-8", "replace"),
+            }
+            for row in self._store.dead_letters(after=after, limit=limit)
+        ]
+
+    def status(self) -> dict[str, Any]:
+        """Return one screen of figures."""
+        kinds: dict[str, int] = {}
+        waiting = 0
+        restarts = 0
+        for row in self.actors():
+            kinds[row["kind"]] = kinds.get(row["kind"], 0) + 1
+            waiting += row["mailbox"]
+            restarts += row["restarts"]
+        return {
+            **self._about,
+            "draining": self._router.draining,
+            "phases": self._store.phase_counts(),
+            "conversations_live": self._router.live(),
+            "conversations_working": self._router.working(),
+            "actors": kinds,
+            "messages_waiting": waiting,
+            "restarts_of_live_actors": restarts,
+            "store": self._store_status(),
+            "journal": dict(self._writer.stats()),
+            "execution": dict(self._execution.stats()),
+            "dead_letters": {"total": self._system.dead_letters.total, **self._system.dead_letters.by_reason},
+            "readiness": self.readiness(),
+        }
+
+    def readiness(self) -> dict[str, dict[str, Any]]:
+        """Return each check by name with `ok` and `detail`."""
+        answers: dict[str, dict[str, Any]] = {}
+        for name, check in self._checks.items():
+            try:
+                answers[name] = {"ok": True, "detail": check()}
+            except Exception as error:  # noqa: BLE001  # whatever a check raises is its finding
+                answers[name] = {"ok": False, "detail": f"{type(error).__name__}: {error}"}
+        return answers
+
+    def _store_status(self) -> dict[str, Any]:
+        try:
+            health = self._store.health()
+        except StoreError as error:
+            return {"available": False, "detail": str(error)}
+        return {
+            "available": self._writer.available,
+            "kind": health.kind,
+            "durable": health.durable,
+            "detail": health.detail,
+            **health.figures,
+        }
+
+
+def conversation_line(row: ConversationRow) -> dict[str, Any]:
+    """Return one line of the list of conversations, ready for JSON."""
+    return {
+        "conversation_id": row.conversation_id,
+        "phase": row.phase,
+        "seq": row.last_seq,
+        "unfinished": row.unfinished,
+        "user_id": row.user_id,
+        "created_at": rfc3339(row.created_at),
+        "updated_at": rfc3339(row.updated_at),
+    }
