@@ -84,6 +84,14 @@ class _Revive:
 
 
 @dataclass(frozen=True, slots=True)
+class _Reconfigure:
+    """Give conversations that wake from now on another world; those that are awake keep theirs."""
+
+    parts: Parts
+    passivate_after: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Sweep:
     """Passivate those that nobody has spoken to for a while."""
 
@@ -130,6 +138,8 @@ class Conversations(Actor):
                 self._resume_some(message.conversation_ids)
             case _Sweep():
                 self._sweep()
+            case _Reconfigure():
+                self._parts, self._passivate_after = message.parts, message.passivate_after
             case _:
                 super().on_receive(message)
 
@@ -267,6 +277,10 @@ class Router:
         waiting = tuple(cid for cid in conversation_ids if cid not in quarantined)
         if waiting:
             self._system.tell(self._ref, _ResumeSome(waiting))
+
+    def reconfigure(self, parts: Parts, passivate_after: float) -> None:
+        """Use this for conversations that wake from now on."""
+        self._system.tell(self._ref, _Reconfigure(parts, passivate_after))
 
     def live(self) -> int:
         """Return how many conversations are awake."""

@@ -1,4 +1,4 @@
-"""What people and gateways may look at: conversations, events, plans, actors, dead letters, readiness. Changes nothing.
+"""What a gateway sees of the daemon: submitting, live events, and reading everything there is.
 
 Reading verbs block for the length of a query: gateways call them on threads of their own.
 """
@@ -6,15 +6,19 @@ Reading verbs block for the length of a query: gateways call them on threads of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from actors.execution import Execution
 from actors.system import ActorSystem
 from conversation.plan_view import newest_request, plan_view
+from gateway.feed import Feed
 from messages.events import Event, rfc3339
+from messages.inbound import Answer, Cancel, Pause, Resume, UserMessage
+from messages.lifecycle import Crash
 from persistence.contract import ConversationRow, Store, StoreError
 from persistence.history import read_events
 from persistence.writer import Writer
+from router import PATH as CONVERSATIONS
 from router import Router
 
 _PAGE = 500
@@ -24,15 +28,8 @@ Check = Callable[[], str]
 """Returns what is well, or raises with what is not."""
 
 
-class HasStats(Protocol):
-    """Anything that counts."""
-
-    def stats(self) -> Mapping[str, Any]:
-        """Return figures by name."""
-
-
 class Views:
-    """The read side, over everything a daemon is made of."""
+    """The daemon as gateways know it (gateway/ports.py), over everything it is made of."""
 
     def __init__(
         self,
@@ -42,6 +39,7 @@ class Views:
         system: ActorSystem,
         execution: Execution,
         router: Router,
+        feed: Feed,
         checks: Mapping[str, Check],
         about: Mapping[str, Any],
     ) -> None:
@@ -50,8 +48,28 @@ class Views:
         self._system = system
         self._execution = execution
         self._router = router
+        self.feed = feed
         self._checks = checks
         self._about = about
+
+    # Doing
+
+    @property
+    def draining(self) -> bool:
+        """True while new work is refused because the daemon is about to stop."""
+        return self._router.draining
+
+    def submit(self, message: UserMessage | Cancel | Pause | Resume, answer: Callable[[Answer], None]) -> None:
+        """Take a message; `answer` is called once, from any thread, when it is durable or refused."""
+        self._router.submit(message, answer)
+
+    def restart(self, path: str) -> bool:
+        """Let the actor at `path` end as if it had failed; False when there is none that supervision would restart."""
+        ref = self._system.find(path)
+        if ref is None or path == CONVERSATIONS:
+            return False
+        self._system.tell(ref, Crash("an operator"))
+        return True
 
     # Conversations
 
@@ -62,9 +80,7 @@ class Views:
             return None
         return {**conversation_line(row), "request": self._newest(conversation_id, row.last_seq)}
 
-    def conversations(
-        self, *, phase: str | None, after: tuple[int, str] | None, limit: int
-    ) -> list[ConversationRow]:
+    def conversations(self, *, phase: str | None, after: tuple[int, str] | None, limit: int) -> list[ConversationRow]:
         """Return a page of conversations, newest update first."""
         return self._store.conversations(phase=phase, after=after, limit=limit)
 

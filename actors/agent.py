@@ -62,7 +62,7 @@ class AgentActor(AttemptActor):
             call, (result, body) = self._command, message.found
             self.finished(NodeResult(call.request_id, call.node, call.attempt, result, body, 0.0, cached=True))
 
-    def succeed(self, message: Any, value: Any) -> None:
+    def succeed(self, message: Any, value: Any) -> None:  # noqa: ARG002  # the result says itself what it answers
         """Tell the parent."""
         self.tell_parent(value)
 

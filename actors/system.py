@@ -26,7 +26,7 @@ A = TypeVar("A", bound=Actor)
 class Log(Protocol):
     """Where log events go."""
 
-    def __call__(self, event: str, *, level: str | None = None, **fields: Any) -> None:
+    def __call__(self, event: str, /, *, level: str | None = None, **fields: Any) -> None:
         """Take one event. Must not block."""
         ...
 

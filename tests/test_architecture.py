@@ -36,6 +36,8 @@ ALLOWED: dict[str, set[str]] = {
     "views": {"*"},
     "daemon": {"*"},
     "demo": {"*"},
+    "serving": {"*"},
+    "checking": {"*"},
     "run": {"*"},
 }
 """Package or top-level module -> what of ours it may import."""

@@ -1,0 +1,96 @@
+"""Looks before anything runs: configuration, agents, contracts, stores; and brings a store's schema up to date."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agents.errors import AgentDefinitionError
+from cli.exit_codes import BAD_CONFIGURATION, DONE
+from cli.terminal import json_line, result, words
+from config import Settings, cautions
+from daemon import build_registry, build_store, owner_name
+from persistence.contract import StoreError
+from persistence.open_store import UnknownStore
+from persistence.sqlite_store import SqliteStore
+from planning.load import load_planner
+from serving import explain_failure
+from synthesis.load import load_synthesizer
+
+
+def check(settings: Settings, *, as_json: bool) -> int:
+    """Validate everything that can be validated without starting anything; 78 when something is wrong."""
+    found: dict[str, Any] = {"ok": True, "problems": [], "cautions": list(cautions(settings)), "agents": []}
+    _try(found, "agents", lambda: _check_agents(settings, found))
+    _try(found, "store", lambda: _check_store(settings, found))
+    found["ok"] = not found["problems"]
+    if as_json:
+        json_line(found)
+    else:
+        for agent in found["agents"]:
+            result(f"agent {agent['name']}({', '.join(agent['inputs'])}) [{agent['isolation']}, {agent['effects']}]")
+        result(f"store {found.get('store', 'not looked at')}")
+        for caution in found["cautions"]:
+            words(f"caution: {caution}")
+        for problem in found["problems"]:
+            words(f"problem: {problem}")
+        result("all is well" if found["ok"] else f"{len(found['problems'])} problem(s)")
+    return DONE if found["ok"] else BAD_CONFIGURATION
+
+
+def migrate(settings: Settings, *, as_json: bool) -> int:
+    """Apply what is missing in the store's schema; needs the store to itself."""
+    store = build_store(settings)
+    if not isinstance(store, SqliteStore):
+        json_line({"store": store.kind, "applied": []}) if as_json else result(f"{store.kind}: there is no schema")
+        return DONE
+    try:
+        before = dict(store.migration_status())
+        store.open(owner_name())
+        store.close()
+    except (StoreError, OSError) as error:
+        explained = explain_failure(error)
+        assert explained is not None
+        words(explained[1])
+        return explained[0]
+    applied = [name for name, was_there in before.items() if not was_there]
+    if as_json:
+        json_line({"store": store.kind, "applied": applied})
+    else:
+        result(*(f"applied {name}" for name in applied) if applied else ("the schema is up to date",))
+    return DONE
+
+
+def _try(found: dict[str, Any], what: str, look: Any) -> None:
+    try:
+        look()
+    except (AgentDefinitionError, UnknownStore, StoreError, OSError) as error:
+        found["problems"].append(f"{what}: {error}")
+
+
+def _check_agents(settings: Settings, found: dict[str, Any]) -> None:
+    registry = build_registry(settings)
+    load_planner(settings.planner, registry)
+    load_synthesizer(settings.synthesizer, registry)
+    found["agents"] = [
+        {
+            "name": spec.name,
+            "inputs": list(spec.contract.fields),
+            "contract": spec.contract.version,
+            "isolation": "loop" if spec.is_async else spec.isolation,
+            "effects": spec.effects,
+        }
+        for spec in registry
+    ]
+    if not len(registry):
+        found["cautions"].append("there are no agents: set agents_from, or declare some in orchestrator.toml")
+
+
+def _check_store(settings: Settings, found: dict[str, Any]) -> None:
+    store = build_store(settings)
+    if isinstance(store, SqliteStore):
+        missing = [name for name, applied in store.migration_status() if not applied]
+        found["store"] = f"sqlite at {settings.sqlite_path}" + (
+            f", {len(missing)} migration(s) to apply" if missing else ""
+        )
+    else:
+        found["store"] = store.kind

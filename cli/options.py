@@ -1,0 +1,108 @@
+"""Options: those that find a daemon, and one for every setting, made from the settings' own table."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from config import Settings, explain, load_settings
+from config.durations import parse_duration
+from gateway.client import DaemonClient
+
+NOT_FLAGS = frozenset({"agents", "api_token", "postgres_dsn", "redis_url"})
+"""Tables do not fit into a flag, and secrets would show in the list of processes."""
+
+Conversation = Annotated[str, typer.Argument(metavar="CONVERSATION", help="1-200 of A-Z a-z 0-9 . _ : -")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON: one object, or one per line.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="Most rows.")]
+Reason = Annotated[str | None, typer.Option("--reason", help="Why; kept in the journal.")]
+
+
+def with_daemon(function: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Give a verb whose first parameter is a `DaemonClient` the options `--url` and `--config` instead."""
+
+    @functools.wraps(function)
+    def found(ctx: typer.Context, *args: Any, url: str | None, config: str | None, **kwargs: Any) -> int | None:
+        settings = load_settings(merged(ctx, {"url": url, "config": config}))
+        with client_for(settings) as client:
+            return function(client, *args, **kwargs)
+
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+    _resign(
+        found,
+        [_context(), *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *map(_flag, ("url", "config"))],
+    )
+    return found
+
+
+def with_settings(function: Callable[..., int | None], *, hidden: bool = False) -> Callable[..., int | None]:
+    """Give a verb whose first parameter is the context one option per setting; `ctx.obj` holds the given ones."""
+    names = [name for name in Settings.model_fields if name not in NOT_FLAGS]
+
+    @functools.wraps(function)
+    def found(ctx: typer.Context, **kwargs: Any) -> int | None:
+        ctx.obj = merged(ctx, {name: kwargs.pop(name) for name in names})
+        return function(ctx, **kwargs)
+
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+    _resign(
+        found,
+        [
+            _context(),
+            *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own),
+            *(_flag(name, hidden=hidden) for name in names),
+        ],
+    )
+    return found
+
+
+def merged(ctx: typer.Context, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags given before the verb and after it; the nearer ones win."""
+    before: Mapping[str, Any] = ctx.find_root().obj or {}
+    return {**before, **{name: value for name, value in flags.items() if value is not None}}
+
+
+def client_for(settings: Settings) -> DaemonClient:
+    """Return a client for the configured daemon. Raises `typer.BadParameter` when there can be none."""
+    url = settings.daemon_url
+    if url is None:
+        raise typer.BadParameter("http_bind is off, so there is no address; name the daemon with --url")
+    return DaemonClient(url, settings.api_token.get_secret_value() if settings.api_token else None)
+
+
+def duration(text: str) -> float:
+    """Read `30`, `500ms`, `5m` as seconds."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@functools.cache
+def _meanings() -> dict[str, str]:
+    return {row.name: row.meaning.replace("`", "") for row in explain(Settings())}
+
+
+def _flag(name: str, *, hidden: bool = False) -> inspect.Parameter:
+    panel = "Options" if name in ("url", "config") else "Settings"
+    option = typer.Option(
+        "--" + name.replace("_", "-"), help=_meanings()[name], metavar="VALUE", hidden=hidden, rich_help_panel=panel
+    )
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
+    )
+
+
+def _context() -> inspect.Parameter:
+    return inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+
+
+def _resign(function: Any, parameters: list[inspect.Parameter]) -> None:
+    """Let `function` show these parameters to whoever reads its signature: the command line is built from it."""
+    function.__signature__ = inspect.Signature(parameters)
+    function.__annotations__ = {p.name: p.annotation for p in parameters}
+    del function.__wrapped__

@@ -1,0 +1,64 @@
+"""Verbs that are the daemon or look at its configuration: serve, demo, check, config, migrate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from cli.commands import Commands
+from cli.options import Json
+from cli.rendering import table
+from cli.terminal import json_lines, show, words
+from config import cautions, explain, load_settings
+
+Verb = Callable[..., int | None]
+
+
+def running_verbs(commands: Commands) -> dict[str, Verb]:
+    """Return the verbs by name; the composition root does the work."""
+
+    def serve(ctx: typer.Context) -> int:
+        """Run the daemon in the foreground until SIGTERM or SIGINT (the same without a verb)."""
+        flags = dict(ctx.obj)
+        return commands.serve(load_settings(flags), lambda: load_settings(flags))
+
+    def demo(
+        ctx: typer.Context,
+        *,
+        keep: Annotated[bool, typer.Option("--keep", help="Leave the daemon running afterwards.")] = False,
+    ) -> int:
+        """Show it: the sample shop, real questions, plans, replies, and an agent that crashes and comes back."""
+        return commands.demo(dict(ctx.obj), keep=keep)
+
+    def check(ctx: typer.Context, *, as_json: Json = False) -> int:
+        """Validate configuration, import agents, check contracts and stores; start nothing."""
+        return commands.check(load_settings(ctx.obj), as_json=as_json)
+
+    def migrate(ctx: typer.Context, *, as_json: Json = False) -> int:
+        """Bring the SQL store's schema up to date (serve does it too)."""
+        return commands.migrate(load_settings(ctx.obj), as_json=as_json)
+
+    return {"serve": serve, "demo": demo, "check": check, "config": config, "migrate": migrate}
+
+
+def config(ctx: typer.Context, *, as_json: Json = False) -> None:
+    """Show the settings in effect: value, unit, where each came from; secrets masked."""
+    settings = load_settings(ctx.obj)
+    rows = explain(settings)
+    if as_json:
+        json_lines(asdict(row) for row in rows)
+        return
+    lines = ((row.name, _value(row.value), row.unit, row.origin) for row in rows)
+    show(table(("setting", "value", "unit", "from"), lines))
+    words(*(f"note: {caution}" for caution in cautions(settings)))
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -1,0 +1,325 @@
+"""The composition root: builds a daemon from settings, starts it, drains it. Knows every part."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+import time
+from dataclasses import asdict
+from os import getpid
+from typing import Any
+
+from pydantic_core import to_json
+
+from actors.agent import AgentActor
+from actors.dead_letters import DeadLetter
+from actors.dispatcher import ThreadDispatcher
+from actors.execution import Execution
+from actors.planner import PlannerActor
+from actors.synthesizer import SynthesizerActor
+from actors.system import ActorSystem
+from agents.registry import Registry
+from config import Settings
+from conversation.parts import Parts, RestartPolicy
+from gateway.feed import Feed
+from gateway.server import HttpServer
+from messages.conversation import Submit
+from messages.failure import clip
+from messages.inbound import Refused
+from messages.plan import Plan, ResolvedPlan
+from messages.planning import DraftPlan
+from persistence.contract import DeadLetterRow, MetricRow, OperationRow, Store
+from persistence.open_store import create_store
+from persistence.reader import Reader
+from persistence.writer import Writer
+from planning.load import load_planner
+from planning.resolve import InvalidPlan, PlanLimits, resolve
+from router import PlanRefused, Router
+from supervision.backoff import Backoff
+from supervision.spec import ChildSpec, RestartType
+from synthesis.load import load_synthesizer
+from telemetry.telemetry import Telemetry
+from views import Views
+from workflow.memory import MemoryLimits
+from workflow.state import Phase
+from workflow.step import Limits
+
+VERSION = "0.1.0"
+
+
+class Daemon:
+    """One running orchestrator.
+
+    `start` returns when recovery has begun and the doors are open; `drain` and `stop` end it. Raises what its parts
+    raise: `StoreOwned`, `StoreUnavailable`, `AgentDefinitionError`, `OSError` for a taken port.
+    """
+
+    def __init__(self, settings: Settings, telemetry: Telemetry, *, version: str = VERSION) -> None:
+        self.settings = settings
+        self.telemetry = telemetry
+        self.version = version
+        self.lost = threading.Event()
+        """Set when another daemon has taken the store over: this one must end."""
+        self.epoch = 0
+        self.registry = build_registry(settings)
+        self._limits = plan_limits(settings)
+        self.feed = Feed(telemetry.log)
+        kind = settings.state_storage if settings.persist_conversations else "memory"
+        self.store: Store = build_store(settings, kind)
+        self.writer = Writer(self.store, log=telemetry.log, on_ownership_lost=self._ownership_lost)
+        self.reader = Reader(self.store)
+        self.execution = Execution(
+            threads=settings.threads,
+            max_result_bytes=settings.max_result_bytes,
+            log=telemetry.log,
+            on_late=self._late,
+        )
+        self.system = ActorSystem(
+            dispatcher=ThreadDispatcher(threads=settings.dispatcher_threads, name="orchestrator"),
+            log=telemetry.log,
+            mailbox_limit=settings.mailbox_limit,
+        )
+        self.system.dead_letters.listen(self._keep_dead_letter)
+        self.router: Router | None = None
+        self.views: Views | None = None
+        self.http: HttpServer | None = None
+
+    # Life
+
+    def start(self) -> None:
+        """Take the store, take up what was unfinished, open the doors."""
+        self.epoch = self.store.open(owner_name())
+        recoveries = self.store.count_recoveries()
+        unfinished = self.store.unfinished()
+        self.writer.start()
+        self.telemetry.use_sink(self._write_row)
+        self.telemetry.collect(self._gauges)
+        self.execution.start()
+        router = self.router = Router(
+            self.system,
+            self._parts(),
+            check_plan=self._check_plan,
+            passivate_after=self.settings.passivate_after,
+            admits=self._admits,
+        )
+        self.views = Views(
+            store=self.store,
+            writer=self.writer,
+            system=self.system,
+            execution=self.execution,
+            router=router,
+            feed=self.feed,
+            checks={"store": self._check_store, "journal": self._check_journal, "agents": self._check_agents},
+            about={"version": self.version, "pid": getpid(), "epoch": self.epoch, "host": socket.gethostname()},
+        )
+        quarantined = {
+            conversation_id: f"the daemon ended {count} times in a row while this conversation was resumed"
+            for conversation_id, count in recoveries.items()
+            if count > self.settings.quarantine_after
+        }
+        router.resume_unfinished(unfinished, quarantined)
+        if self.settings.http_address is not None:
+            self.http = HttpServer(
+                self.views,
+                self.settings,
+                metrics=self.telemetry.metrics_text,
+                version=self.version,
+                phases=tuple(Phase),
+                log=self.telemetry.log,
+            )
+            self.http.start()
+        address = None if self.http is None else self.http.url
+        self.telemetry.log("daemon_ready", address=address, epoch=self.epoch, resumed=len(unfinished))
+
+    def drain(self, timeout: float, hurry: threading.Event | None = None) -> int:
+        """Refuse new work and let running work end, at most `timeout` seconds; return how many are left unfinished.
+
+        What is left is in the journal and goes on when the next daemon starts. `hurry` ends the wait.
+        """
+        router = self.router
+        if router is None:
+            return 0
+        router.draining = True
+        working = router.working()
+        self.telemetry.log("daemon_draining", timeout=timeout, running=working)
+        deadline = time.monotonic() + timeout
+        hurry = hurry or threading.Event()
+        while working and time.monotonic() < deadline and not hurry.wait(0.02):
+            working = router.working()
+        return working
+
+    def stop(self) -> None:
+        """Close the doors and the store; nothing is left running. Safe to call after a failed start."""
+        if self.http is not None:
+            self.http.stop(2.0)
+        left = self.system.stop(2.0)
+        left += self.execution.stop(2.0)
+        self.telemetry.flush(1.0)
+        self.telemetry.use_sink(None)
+        self.writer.stop(5.0)
+        self.reader.stop(2.0)
+        self.store.close()
+        if left:
+            self.telemetry.log("left_running", names=left[:20], count=len(left))
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Obey changed settings where that is possible while running; work in flight keeps what it started with."""
+        self.settings = settings
+        self._limits = plan_limits(settings)
+        if self.router is not None:
+            self.router.reconfigure(self._parts(), settings.passivate_after)
+        if self.http is not None:
+            self.http.configure(settings)
+
+    # Parts
+
+    def _parts(self) -> Parts:
+        settings = self.settings
+        planner = load_planner(settings.planner, self.registry)
+        synthesizer = load_synthesizer(settings.synthesizer, self.registry)
+
+        def planning(draft: DraftPlan) -> ResolvedPlan:
+            plan = planner.plan(draft)
+            return resolve(plan, self.registry, self._limits, origin="planner", finished=draft.finished)
+
+        return Parts(
+            reader=self.reader,
+            submit=self.writer.submit,
+            publish=self.feed.publish,
+            children={
+                "planner": (PlannerActor, (self.execution, planning, settings.agent_timeout)),
+                "agent": (AgentActor, (self.execution, self.registry, self.reader)),
+                "synthesizer": (SynthesizerActor, (self.execution, synthesizer.write, settings.agent_timeout)),
+            },
+            policy=self._policy,
+            random=random.random,
+            limits=Limits(parallel_threshold=settings.parallel_threshold, max_replans=settings.max_replans),
+            memory_limits=MemoryLimits(
+                max_context_tokens=settings.max_context_tokens,
+                recent_messages=settings.recent_messages_limit,
+                compression_threshold=settings.compression_threshold,
+            ),
+            busy_policy=settings.busy_policy,
+            keep_results=settings.persist_agent_state,
+            snapshot_every=settings.snapshot_every,
+            queue_limit=settings.mailbox_limit,
+        )
+
+    def _policy(self, role: str, agent: str) -> RestartPolicy:
+        """Say when planner, synthesizer or one attempt of an agent is tried again."""
+        settings = self.settings
+        spec = self.registry.find(agent) if role == "agent" else None
+        backoff = Backoff(
+            min_backoff=settings.base_retry_delay if spec is None or spec.min_backoff is None else spec.min_backoff,
+            max_backoff=settings.max_retry_delay if spec is None or spec.max_backoff is None else spec.max_backoff,
+            factor=settings.retry_base,
+            random_factor=settings.random_factor,
+            reset_backoff_after=settings.reset_backoff_after,
+        )
+        child = ChildSpec(id=role, restart=RestartType.TRANSIENT, backoff=backoff, max_restarts=settings.max_retries)
+        if spec is None:
+            return RestartPolicy(child)
+        return RestartPolicy(child, transient=tuple(spec.transient), permanent=tuple(spec.permanent))
+
+    def _check_plan(self, plan: Plan) -> ResolvedPlan:
+        try:
+            return resolve(plan, self.registry, self._limits, origin="client")
+        except InvalidPlan as error:
+            raise PlanRefused([asdict(problem) for problem in error.problems]) from None
+
+    def _admits(self) -> Refused | None:
+        if self.writer.available:
+            return None
+        detail = f"the store takes no writes now: {self.writer.last_error}"
+        return Refused(code="store_unavailable", detail=detail, retry_after=2.0)
+
+    # Checks
+
+    def _check_store(self) -> str:
+        health = self.store.health()
+        return f"{health.kind}: {health.detail}"
+
+    def _check_journal(self) -> str:
+        if not self.writer.available:
+            raise RuntimeError(f"no writes are taken: {self.writer.last_error}")
+        return "writes are taken"
+
+    def _check_agents(self) -> str:
+        return f"{len(self.registry.names())} agents"
+
+    # Events of the parts
+
+    def _ownership_lost(self) -> None:
+        self.telemetry.log("ownership_lost", epoch=self.epoch)
+        self.lost.set()
+
+    def _late(self, call: Any, what: str) -> None:
+        path = f"/conversations/{call.conversation_id}/agents/{call.node}"
+        self.system.dead_letters.add(path, f"late: {what}", call)
+
+    def _gauges(self) -> dict[str | tuple[str, str], float]:
+        """Return figures for the metrics page; names are those of telemetry/metrics.py."""
+        journal = self.writer.stats()
+        execution = self.execution.stats()
+        figures: dict[str | tuple[str, str], float] = {
+            "conversations_live": 0 if self.router is None else self.router.live(),
+            "journal_pending": journal["pending"],
+            "journal_commits": journal["commits"],
+            "journal_appends": journal["appends"],
+            "threads_busy": execution["busy"],
+            "threads_abandoned": execution["abandoned"],
+            "worker_processes": execution["processes"],
+        }
+        return figures
+
+    def _write_row(self, row: dict[str, Any]) -> bool:
+        kind = row.pop("kind")
+        return self.writer.submit_row(OperationRow(**row) if kind == "operation" else MetricRow(**row))
+
+    def _keep_dead_letter(self, letter: DeadLetter) -> None:
+        """Log a dead letter and keep it where a person can find it."""
+        kind = type(letter.message).__name__
+        self.telemetry.log("dead_letter", address=letter.address, reason=letter.reason, kind=kind)
+        row = DeadLetterRow(
+            at=letter.at_ms,
+            address=letter.address,
+            reason=clip(letter.reason),
+            kind=kind,
+            body=letter_body(letter.message),
+        )
+        self.writer.submit_row(row)
+
+
+def plan_limits(settings: Settings) -> PlanLimits:
+    """Return what the settings say about plans."""
+    return PlanLimits(max_nodes=settings.max_agent_calls, timeout=settings.agent_timeout, retries=settings.max_retries)
+
+
+def build_registry(settings: Settings) -> Registry:
+    """Import the agents that the configuration names."""
+    return Registry.from_config(settings.agents_from, settings.agents)
+
+
+def build_store(settings: Settings, kind: str | None = None) -> Store:
+    """Make the store that the configuration names; nothing is opened yet."""
+    return create_store(kind or settings.state_storage, data_dir=settings.data_dir)
+
+
+def owner_name() -> str:
+    """Return what tells this process from others in the store's ownership row."""
+    return f"{socket.gethostname()}:{getpid()}"
+
+
+def letter_body(message: Any) -> bytes:
+    """Return a dead letter's message as JSON that a person can read, clipped, without what cannot be shown."""
+    if isinstance(message, Submit):
+        message = message.message
+    try:
+        body = to_json(message, serialize_unknown=True, inf_nan_mode="constants")
+    except Exception:  # noqa: BLE001  # whatever cannot be encoded is still a dead letter: its kind is known
+        body = b"null"
+    return body if len(body) <= _LETTER_BYTES else to_json({"clipped": body[:_LETTER_BYTES].decode("utf-8", "replace")})
+
+
+_LETTER_BYTES = 65_536

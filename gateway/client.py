@@ -1,0 +1,266 @@
+"""A client for a running daemon: what the command line uses, and what any Python program may."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+
+import httpx2
+
+TIMEOUT = 30.0
+"""Seconds for an ordinary answer: the daemon itself gives up on its store after less."""
+SILENCE = 45.0
+"""Seconds a stream may be silent: three heartbeats."""
+RECONNECT_DELAY = 0.5
+CONNECT_TIMEOUT = 3.0
+
+
+class DaemonError(Exception):
+    """The daemon did not do what it was asked."""
+
+
+class Unreachable(DaemonError):
+    """Nobody answers at the daemon's address, or not like a daemon."""
+
+
+class Problem(DaemonError):
+    """The daemon refused; `code` is one of docs/errors.md."""
+
+    def __init__(self, code: str, detail: str, status: int, body: Mapping[str, Any] | None = None) -> None:
+        super().__init__(f"{detail} ({code})")
+        self.code = code
+        self.detail = detail
+        self.status = status
+        self.body = dict(body or {})
+        """The whole problem, as it came."""
+
+
+class DaemonClient:
+    """Talks to the daemon at `url`. Every verb raises `Unreachable` or `Problem`. Environment proxies are not used."""
+
+    def __init__(self, url: str, token: str | None = None, *, transport: httpx2.BaseTransport | None = None) -> None:
+        self.url = url.rstrip("/")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx2.Client(
+            base_url=self.url,
+            headers=headers,
+            timeout=httpx2.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT),
+            trust_env=False,
+            # Building a TLS context costs more than most verbs; plain HTTP needs none.
+            verify=self.url.startswith("https:"),
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # Messages
+
+    def send(
+        self,
+        conversation_id: str,
+        text: str,
+        *,
+        message_id: str | None = None,
+        user_id: str | None = None,
+        plan: Mapping[str, Any] | None = None,
+        wait: float | None = None,
+    ) -> dict[str, Any]:
+        """Post a message; return what it was answered: the reply (`type` is `reply.sent`) or that it was accepted."""
+        fields = {"text": text, "message_id": message_id, "user_id": user_id, "plan": plan}
+        said = {name: value for name, value in fields.items() if value is not None}
+        path = f"{_conversation(conversation_id)}/messages"
+        if wait is None:
+            return self._post(path, said)
+        return self._post(path, said, params={"wait": _number(wait)}, timeout=wait + TIMEOUT)
+
+    def control(self, verb: str, conversation_id: str, *, reason: str | None = None) -> dict[str, Any]:
+        """`cancel`, `pause` or `resume` a conversation."""
+        return self._post(f"{_conversation(conversation_id)}/{verb}", {"reason": reason} if reason else {})
+
+    # Looking
+
+    def conversations(self, *, phase: str | None = None, limit: int = 50) -> Iterator[dict[str, Any]]:
+        """Yield at most `limit` conversations, newest update first, over as many pages as it takes."""
+        params = {} if phase is None else {"phase": phase}
+        yield from self._pages("/api/v1/conversations", "conversations", "cursor", limit, params)
+
+    def conversation(self, conversation_id: str) -> dict[str, Any]:
+        """Return one conversation with its newest request."""
+        return self._get(_conversation(conversation_id))
+
+    def messages(self, conversation_id: str, *, limit: int = 1_000) -> Iterator[dict[str, Any]]:
+        """Yield what was said, oldest first."""
+        yield from self._pages(f"{_conversation(conversation_id)}/messages", "messages", "after", limit)
+
+    def plan(self, conversation_id: str) -> dict[str, Any]:
+        """Return the newest request's plan."""
+        return self._get(f"{_conversation(conversation_id)}/plan")
+
+    def events(self, conversation_id: str, *, after: int = 0, limit: int | None = None) -> Iterator[dict[str, Any]]:
+        """Yield journaled events after `after`, oldest first; all there are unless limited."""
+        path = f"{_conversation(conversation_id)}/events"
+        yield from self._pages(path, "events", "after", limit, {"after": after} if after else {})
+
+    def follow(
+        self, conversation_id: str, after: int = 0, *, patience: float = 30.0, idle: float | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield events after `after` as they come, for ever; after a lost connection, from where it was.
+
+        Raises `Unreachable` when the daemon stays away for `patience` seconds, `TimeoutError` when nothing at all
+        happens for `idle` seconds (None: any silence is all right).
+        """
+        path = f"{_conversation(conversation_id)}/events"
+        lost_at: float | None = None
+        heard_at = time.monotonic()
+        while True:
+            try:
+                for event in self._stream(path, after):
+                    lost_at = None
+                    if event is not None:
+                        heard_at = time.monotonic()
+                        after = event.get("seq", after)
+                        yield event
+                    elif idle is not None and time.monotonic() - heard_at > idle:
+                        raise TimeoutError
+                lost_at = lost_at or time.monotonic()
+            except Unreachable:
+                lost_at = lost_at or time.monotonic()
+                if time.monotonic() - lost_at > patience:
+                    raise
+            time.sleep(RECONNECT_DELAY)
+
+    # Operators
+
+    def actors(self) -> Iterator[dict[str, Any]]:
+        """Yield every live actor, by path."""
+        yield from self._pages("/api/v1/actors", "actors", "after", None)
+
+    def restart(self, path: str) -> dict[str, Any]:
+        """Restart one actor."""
+        return self._post("/api/v1/actors/restart", {"path": path})
+
+    def dead_letters(self, *, limit: int = 100) -> Iterator[dict[str, Any]]:
+        """Yield dead letters, oldest first."""
+        yield from self._pages("/api/v1/deadletters", "dead_letters", "after", limit)
+
+    def status(self) -> dict[str, Any]:
+        """Return one screen of figures."""
+        return self._get("/api/v1/status")
+
+    def readiness(self) -> dict[str, Any]:
+        """Return `status` and `checks`, whether ready or not."""
+        with _reaching(self.url):
+            response = self._http.get("/readyz")
+        return _object(response)
+
+    def is_alive(self) -> bool:
+        """Return whether a daemon answers, raising `Problem` when it will not talk to us."""
+        try:
+            return self._get("/livez").get("status") == "alive"
+        except Unreachable:
+            return False
+
+    # Requests
+
+    def _get(self, path: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        with _reaching(self.url):
+            response = self._http.get(path, params=params)
+        return _checked(response)
+
+    def _post(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        params: Mapping[str, Any] | None = None,
+        timeout: float = TIMEOUT,
+    ) -> dict[str, Any]:
+        with _reaching(self.url):
+            limits = httpx2.Timeout(timeout, connect=CONNECT_TIMEOUT)
+            response = self._http.post(path, json=body, params=params, timeout=limits)
+        return _checked(response)
+
+    def _pages(
+        self, path: str, name: str, cursor: str, limit: int | None, params: Mapping[str, Any] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        asked = dict(params or {})
+        left = limit
+        while left is None or left > 0:
+            size = 1_000 if left is None else min(left, 1_000)
+            page = self._get(path, {**asked, "limit": size})
+            yield from page[name]
+            if page["next"] is None:
+                return
+            asked[cursor] = page["next"]
+            left = None if left is None else left - len(page[name])
+
+    def _stream(self, path: str, after: int) -> Iterator[dict[str, Any] | None]:
+        """Yield events, and None for every sign of life."""
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+        limits = httpx2.Timeout(SILENCE, connect=CONNECT_TIMEOUT)
+        with _reaching(self.url), self._http.stream("GET", path, headers=headers, timeout=limits) as response:
+            if response.status_code != 200:
+                response.read()
+                _checked(response)
+            for line in response.iter_lines():
+                if line.startswith("data:"):
+                    yield json.loads(line[5:])
+                elif line.startswith(":"):
+                    yield None
+
+
+@contextmanager
+def _reaching(url: str) -> Iterator[None]:
+    try:
+        yield
+    except (httpx2.TransportError, httpx2.InvalidURL, httpx2.DecodingError) as error:
+        raise Unreachable(f"no daemon answers at {url}: {error or type(error).__name__}") from error
+
+
+def _checked(response: httpx2.Response) -> dict[str, Any]:
+    body = _object(response)
+    if response.status_code >= 400:
+        code, detail = body.get("code"), body.get("detail")
+        if not isinstance(code, str):
+            raise Unreachable(f"{response.url} answers {response.status_code}, but not like a daemon")
+        raise Problem(code, str(detail), response.status_code, body)
+    return body
+
+
+def _object(response: httpx2.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise Unreachable(f"{response.url} does not answer like a daemon")
+    return body
+
+
+def _conversation(conversation_id: str) -> str:
+    # Whatever is given stays one segment of the path; the daemon says whether it is an id.
+    quoted = "".join(c if c.isascii() and (c.isalnum() or c in "._:-") else _percent(c) for c in conversation_id)
+    if quoted in ("", ".", ".."):
+        quoted = quoted.replace(".", "%2E") or "%00"
+    return f"/api/v1/conversations/{quoted}"
+
+
+def _percent(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "replace"))
+
+
+def _number(seconds: float) -> str:
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")

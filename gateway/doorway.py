@@ -1,0 +1,108 @@
+"""What the routes share: the daemon behind the door, its rules, and the bridge to the event loop they run on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from gateway.access import Access
+from gateway.loop_bridge import LoopBridge
+from gateway.ports import FrontDoor, HttpSettings, Log, silent
+from gateway.problems import Problem
+from gateway.read_threads import ReadThreads
+from messages.inbound import Accepted, Answer, Cancel, Pause, Refused, Resume, UserMessage
+
+T = TypeVar("T")
+
+ANSWER_TIMEOUT = 30.0
+"""Seconds until a message is durable; a store that is slower than this is as good as gone."""
+
+
+@dataclass(slots=True)
+class Doorway:
+    """One per HTTP app; used on the event loop's thread only, but for `configure`."""
+
+    router: FrontDoor
+    settings: HttpSettings
+    metrics: Callable[[], bytes]
+    version: str
+    phases: Collection[str] = ()
+    """Phases that a list may be filtered by; any word when empty."""
+    log: Log = silent
+    heartbeat: float = 15.0
+    """Seconds of silence after which a stream says that it is alive: well below the idle timeouts of proxies."""
+    max_streams: int = 1_000
+    access: Access = field(init=False)
+    streams: int = 0
+    _loop: asyncio.AbstractEventLoop | None = None
+    _bridge: LoopBridge | None = None
+    _threads: ReadThreads | None = None
+    _closing: asyncio.Event | None = None
+
+    def __post_init__(self) -> None:
+        """Take the rules from the settings."""
+        self.configure(self.settings)
+
+    def configure(self, settings: HttpSettings) -> None:
+        """Obey new settings from the next request on."""
+        self.settings = settings
+        self.access = Access.from_settings(settings)
+
+    # The loop
+
+    def enter_loop(self) -> None:
+        """Bind to the running loop; called with every request, does its work with the first."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop = loop
+            self._bridge = LoopBridge(loop)
+            self._threads = ReadThreads(self._bridge)
+            self._closing = asyncio.Event()
+
+    @property
+    def bridge(self) -> LoopBridge:
+        """The way from other threads to the loop."""
+        assert self._bridge is not None, "enter_loop comes first"
+        return self._bridge
+
+    @property
+    def closing(self) -> asyncio.Event:
+        """Set when the server stops: whoever waits ends now."""
+        assert self._closing is not None, "enter_loop comes first"
+        return self._closing
+
+    def close(self) -> None:
+        """End streams and waits; called on the loop."""
+        if self._closing is not None:
+            self._closing.set()
+        if self._threads is not None:
+            self._threads.stop()
+
+    # The daemon
+
+    async def read(self, function: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Call a blocking verb of the daemon on a thread. Raises `Problem` when the store does not answer."""
+        assert self._threads is not None, "enter_loop comes first"
+        return await self._threads.read(function, *args, **options)
+
+    async def submit(self, message: UserMessage | Cancel | Pause | Resume) -> Accepted:
+        """Hand a message over and return the answer. Raises `Problem` when it is refused."""
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        bridge = self.bridge
+
+        def settle(answer: Answer) -> None:
+            if not answered.done():
+                answered.set_result(answer)
+
+        self.router.submit(message, lambda answer: bridge.call(settle, answer))
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                answer = await answered
+        except TimeoutError:
+            detail = "the store has not confirmed the message in time; sending the same message_id again is safe"
+            raise Problem("store_unavailable", detail) from None
+        if isinstance(answer, Refused):
+            raise Problem.from_refusal(answer)
+        return answer

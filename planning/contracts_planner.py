@@ -1,0 +1,199 @@
+"""The default planner: derives a plan from the agents' contracts; no model is needed.
+
+Agents that fit the message's words are picked (planning/words.py). Then it works backwards: each input an agent needs is
+taken from the message (the field's pattern occurs in it, or the field is the message's text), from the conversation (the
+user; the last value mentioned, when the message itself names nothing), or from another agent whose result has a field
+of that name and a fitting type, which becomes a dependency. The same message gives the same plan.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from agents.registry import Registry
+from agents.spec import AgentSpec
+from messages.plan import Plan, PlanNode
+from planning.schema_paths import Schema, can_take, fields_of, items_of, pattern_of, types_of
+from planning.words import Vocabulary
+
+_DEEPEST = 5
+"""Agents in a chain that feed each other; more is a sign of contracts that feed in circles."""
+
+
+class ContractsPlanner:
+    """Made once for a registry; `plan` may be called from any thread."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._agents = list(registry)
+        self._vocabulary = Vocabulary(self._agents)
+
+    def plan(self, text: str, *, context: str = "", user_id: str | None = None, failed: Collection[str] = ()) -> Plan:
+        """Return a plan for a message, or a direct answer that says what can be asked.
+
+        `failed` are nodes that failed before: their agents are not asked again.
+        """
+        usable = [agent for agent in self._agents if _node_id(agent.name) not in failed]
+        picked = self._vocabulary.pick(text, without=[agent.name for agent in self._agents if agent not in usable])
+        chosen = [pick.agent for pick in picked]
+        names_nothing = not self._vocabulary.unexplained(text, chosen)
+        draft = _Draft(text, context if names_nothing else "", user_id, usable, self._vocabulary)
+        for agent in chosen:
+            draft.add(agent)
+        return Plan(nodes=draft.nodes) if draft.nodes else Plan(answer=self._help())
+
+    def _help(self) -> str:
+        if not self._agents:
+            return "There are no agents here that could answer."
+        asked = [f'"{agent.examples[0]}"' for agent in self._agents if agent.examples][:6]
+        can = f" You can ask, for example: {', '.join(asked)}." if asked else ""
+        return f"I found nothing here that answers this.{can}"
+
+
+@dataclass(slots=True)
+class _Draft:
+    """One plan in the making."""
+
+    text: str
+    context: str
+    user_id: str | None
+    agents: list[AgentSpec]
+    vocabulary: Vocabulary
+    nodes: list[PlanNode] = field(default_factory=list)
+    _by_agent: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, agent: AgentSpec) -> bool:
+        """Add an agent with all it needs; False, and nothing is added, when something cannot be had."""
+        if agent.name in self._by_agent:
+            return True
+        before = len(self.nodes), dict(self._by_agent)
+        if self._place(agent, ()):
+            return True
+        del self.nodes[before[0] :]
+        self._by_agent = before[1]
+        return False
+
+    def _place(self, agent: AgentSpec, above: tuple[str, ...]) -> bool:
+        if agent.name in self._by_agent:
+            return True
+        if agent.name in above or len(above) >= _DEEPEST:
+            return False
+        inputs: dict[str, Any] = {}
+        spread: tuple[str, list[Any]] | None = None
+        for name, schema, required in _fields(agent):
+            found = self._in_text(schema)
+            is_list = items_of(schema) is not None
+            if found and is_list:
+                inputs[name] = found
+            elif found:
+                inputs[name] = found[0]
+                if len(found) > 1 and spread is None and required:
+                    spread = name, found
+            elif required:
+                value = self._from_elsewhere(agent, name, schema, above)
+                if value is None:
+                    return False
+                inputs[name] = value
+        self._put(agent, inputs, spread)
+        return True
+
+    def _put(self, agent: AgentSpec, inputs: dict[str, Any], spread: tuple[str, list[Any]] | None) -> None:
+        """Add the node; an input with several values in the message gets a node for each."""
+        name = _node_id(agent.name)
+        ids: list[str] = []
+        values = [None] if spread is None else spread[1]
+        for number, value in enumerate(values, 1):
+            given = inputs if spread is None else {**inputs, spread[0]: value}
+            ids.append(name if number == 1 else f"{name}_{number}")
+            self.nodes.append(PlanNode(id=ids[-1], agent=agent.name, task=_task(agent), inputs=given))
+        self._by_agent[agent.name] = ids
+
+    # Where an input comes from
+
+    def _in_text(self, schema: Schema) -> list[Any]:
+        pattern = pattern_of(schema)
+        below = items_of(schema)
+        if pattern is None and below is not None:
+            pattern = pattern_of(below)
+        return [] if pattern is None else _occurrences(pattern, self.text)
+
+    def _from_elsewhere(self, agent: AgentSpec, name: str, schema: Schema, above: tuple[str, ...]) -> Any:
+        if name in ("user_id", "user") and self.user_id is not None and "string" in types_of(schema):
+            return self.user_id
+        pattern = pattern_of(schema)
+        if pattern is not None and self.context:
+            mentioned = _occurrences(pattern, self.context)
+            if mentioned:
+                return mentioned[-1]
+        return self._from_agent(agent, name, schema, above)
+
+    def _from_agent(self, agent: AgentSpec, name: str, schema: Schema, above: tuple[str, ...]) -> Any:
+        for other, path in self._providers(agent, name, schema):
+            if self._place(other, (*above, agent.name)):
+                return {"$from": f"{self._by_agent[other.name][0]}.{path}"}
+        return None
+
+    def _providers(self, agent: AgentSpec, name: str, schema: Schema) -> list[tuple[AgentSpec, str]]:
+        """Return agents that give a field of this name and a fitting type: those already in the plan first."""
+        found = []
+        for other in self.agents:
+            if other.name == agent.name or other.effects == "write":
+                continue  # nothing is changed in passing, only to learn a value
+            path = _path_to(other, name, schema)
+            if path is not None:
+                planned = other.name in self._by_agent
+                wants = sum(required for _, _, required in _fields(other))
+                spoken = self.vocabulary.score(other, self.vocabulary.unexplained(self.text, [agent]))
+                found.append(((not planned, wants, path.count("."), -spoken, other.name), other, path))
+        return [(other, path) for _, other, path in sorted(found, key=lambda each: each[0])]
+
+
+def _fields(agent: AgentSpec) -> Iterator[tuple[str, Schema, bool]]:
+    """Yield (name, schema, required) of the inputs that have to come from somewhere."""
+    contract = agent.contract
+    definitions = contract.input_schema.get("$defs", {})
+    required = contract.required()
+    for name, schema in contract.input_schema.get("properties", {}).items():
+        if name not in contract.message_text:
+            yield name, {**schema, "$defs": definitions}, name in required
+
+
+def _path_to(agent: AgentSpec, name: str, schema: Schema) -> str | None:
+    """Return the path in an agent's result to a field of this name and a fitting type, the shortest one."""
+    output = agent.contract.output_schema
+    fields = fields_of(output)
+    if name in fields and _fits(schema, fields[name]):
+        return name
+    for field_name, below in [*fields.items(), ("", output)]:
+        items = items_of(below)
+        inner = {} if items is None else fields_of(items)
+        if name in inner and _fits(schema, inner[name]):
+            return f"{field_name}.0.{name}" if field_name else f"0.{name}"
+    return None
+
+
+def _fits(target: Schema, source: Schema) -> bool:
+    if not can_take(target, source) or types_of(source) == {"null"}:
+        return False
+    wanted, given = items_of(target), items_of(source)
+    return wanted is None or given is None or can_take(wanted, given)
+
+
+def _occurrences(pattern: str, text: str) -> list[str]:
+    """Return what in the text matches a field's pattern, as whole words, once each."""
+    bare = pattern.removeprefix("^").removesuffix("$")
+    try:
+        found = re.finditer(rf"(?<![\w-])(?:{bare})(?![\w-])", text)
+        return list(dict.fromkeys(match.group(0).rstrip("-") for match in found if match.group(0)))
+    except re.error:
+        return []
+
+
+def _node_id(agent: str) -> str:
+    return agent.replace(".", "_")
+
+
+def _task(agent: AgentSpec) -> str:
+    return agent.description.partition("\n")[0]

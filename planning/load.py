@@ -1,0 +1,106 @@
+"""The planner that the configuration names: `contracts`, or a function of its own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from agents.registry import Registry, load_function
+from messages.failure import Failure
+from messages.plan import Plan
+from messages.planning import DraftPlan
+from planning.contracts_planner import ContractsPlanner
+
+
+class PlanUnreadable(Exception):
+    """What a planner returned is no plan."""
+
+    error_type = "invalid_plan"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanningContext:
+    """What a planner may know besides the message's text."""
+
+    conversation_id: str = "local"
+    request_id: str = "local"
+    user_id: str | None = None
+    context: str = ""
+    """The conversation so far, within `max_context_tokens`."""
+    agents: Mapping[str, str] = field(default_factory=dict)
+    """What each agent says it does, by name."""
+    finished: Mapping[str, Any] = field(default_factory=dict)
+    """Results a request that is planned anew already has, by node id."""
+    failed: Mapping[str, Failure] = field(default_factory=dict)
+    """What failed before, by node id."""
+
+
+class Planner(Protocol):
+    """Thinks up plans."""
+
+    is_async: bool
+
+    def plan(self, draft: DraftPlan) -> Any:
+        """Return a `Plan`, or a coroutine of one when `is_async`."""
+
+
+class FunctionPlanner:
+    """A planner that is a function `(text, context) -> Plan`, sync or async; a dict of a plan's shape will do."""
+
+    def __init__(self, function: Callable[..., Any], registry: Registry) -> None:
+        self._function = function
+        self._registry = registry
+        self.is_async = inspect.iscoroutinefunction(function)
+
+    def plan(self, draft: DraftPlan) -> Any:
+        """Ask the function."""
+        context = PlanningContext(
+            conversation_id=draft.conversation_id,
+            request_id=draft.request_id,
+            user_id=draft.user_id,
+            context=draft.context,
+            agents=self._registry.describe(),
+            finished=draft.finished,
+            failed=draft.failed,
+        )
+        answer = self._function(draft.text, context)
+        return _later(answer) if self.is_async else as_plan(answer)
+
+
+class ContractsAsPlanner:
+    """The contracts planner behind the same face."""
+
+    is_async = False
+
+    def __init__(self, registry: Registry) -> None:
+        self._planner = ContractsPlanner(registry)
+
+    def plan(self, draft: DraftPlan) -> Plan:
+        """Derive a plan."""
+        return self._planner.plan(draft.text, context=draft.context, user_id=draft.user_id, failed=draft.failed)
+
+
+def load_planner(name: str, registry: Registry) -> Planner:
+    """Return the planner of that name. Raises `AgentDefinitionError`."""
+    if name == "contracts":
+        return ContractsAsPlanner(registry)
+    return FunctionPlanner(load_function(name, "planner"), registry)
+
+
+def as_plan(answer: Any) -> Plan:
+    """Return what a planner answered as a plan. Raises `PlanUnreadable`."""
+    if isinstance(answer, Plan):
+        return answer
+    try:
+        return Plan.model_validate_json(to_json(answer))
+    except (ValidationError, ValueError) as error:
+        raise PlanUnreadable(f"the planner returned {type(answer).__name__}, which is no plan: {error}") from None
+
+
+async def _later(answer: Any) -> Plan:
+    return as_plan(await answer)

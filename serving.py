@@ -1,0 +1,203 @@
+"""Runs a daemon in the foreground: signals, drain, exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from agents.errors import AgentDefinitionError
+from cli.exit_codes import BAD_CONFIGURATION, DONE, FAILED, TRY_AGAIN
+from cli.terminal import words
+from config import ConfigError, Settings, cautions, diff, live_names, secret_values
+from daemon import VERSION, Daemon
+from persistence.contract import StoreIncompatible, StoreOwned, StoreUnavailable
+from persistence.open_store import UnknownStore
+from telemetry.logs import routed
+from telemetry.telemetry import Telemetry
+
+_TICK = 0.5
+"""Seconds between looks at what no signal tells: whether the store is still ours."""
+
+
+def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
+    """Run until SIGTERM or SIGINT; return the exit code."""
+    telemetry = make_telemetry(settings)
+    signals: SimpleQueue[int] = SimpleQueue()
+    with routed(telemetry), _listening(signals, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)):
+        telemetry.log("daemon_started", version=VERSION, store=settings.state_storage, config=_name(settings.config))
+        for caution in cautions(settings):
+            telemetry.log("caution", message=caution)
+        code = _run(settings, telemetry, reload, signals)
+        telemetry.log("daemon_stopped", exit_code=code)
+    telemetry.close(2.0)
+    return code
+
+
+def make_telemetry(settings: Settings, *, quiet: bool = False) -> Telemetry:
+    """Return the telemetry that the settings describe; a quiet one writes errors only."""
+    return Telemetry(
+        level="ERROR" if quiet else settings.log_level,
+        structured=settings.structured_logging,
+        trace_all=settings.trace_all,
+        secrets=secret_values(settings),
+    )
+
+
+@contextmanager
+def running(settings: Settings, telemetry: Telemetry) -> Iterator[Daemon]:
+    """Run a daemon for as long as the block lasts; it drains at the end."""
+    daemon = Daemon(settings, telemetry)
+    try:
+        daemon.start()
+        yield daemon
+        daemon.drain(settings.drain_timeout)
+    finally:
+        daemon.stop()
+
+
+def explain_failure(error: Exception) -> tuple[int, str] | None:
+    """Return exit code and sentence for an error that a person can do something about; None for a defect."""
+    if isinstance(error, StoreOwned):
+        return TRY_AGAIN, f"{error}; it exits when that one has stopped"
+    if isinstance(error, StoreUnavailable):
+        return TRY_AGAIN, f"the store cannot be used: {error}"
+    if isinstance(error, (AgentDefinitionError, UnknownStore, StoreIncompatible, ConfigError)):
+        return BAD_CONFIGURATION, str(error)
+    if isinstance(error, OSError):
+        return FAILED, error.strerror or str(error)
+    return None
+
+
+def local_chat(settings: Settings, talk: Callable[[str], int]) -> int:
+    """Start a daemon on a free loopback port, talk to it, stop it."""
+    telemetry = make_telemetry(settings, quiet=True)
+    own = settings.model_copy(update={"http_bind": "127.0.0.1:0"})
+    try:
+        with routed(telemetry), running(own, telemetry) as daemon:
+            assert daemon.http is not None
+            return talk(daemon.http.url)
+    except Exception as error:
+        explained = explain_failure(error)
+        if explained is None:
+            raise
+        words(explained[1])
+        return explained[0]
+    finally:
+        telemetry.close(2.0)
+
+
+# Running
+
+
+def _run(settings: Settings, telemetry: Telemetry, reload: Callable[[], Settings], signals: SimpleQueue[int]) -> int:
+    daemon = None
+    try:
+        daemon = Daemon(settings, telemetry)
+        daemon.start()
+        if daemon.http is not None:
+            words(f"listening on {daemon.http.url}")
+        return _until_told(daemon, telemetry, reload, signals)
+    except Exception as error:
+        explained = explain_failure(error)
+        if explained is None:
+            telemetry.log("daemon_failed", error_type=type(error).__name__, error_message=str(error))
+            raise
+        telemetry.log("daemon_failed", error_type=type(error).__name__, error_message=explained[1])
+        words(explained[1])
+        return explained[0]
+    finally:
+        if daemon is not None:
+            daemon.stop()
+
+
+def _until_told(daemon: Daemon, telemetry: Telemetry, reload: Callable[[], Settings], signals: SimpleQueue[int]) -> int:
+    while True:
+        try:
+            number = signals.get(timeout=_TICK)
+        except Empty:
+            if daemon.lost.is_set():
+                words("another daemon has taken the store over; nothing more is written by this one")
+                return TRY_AGAIN
+            continue
+        telemetry.log("signal_received", signal=signal.Signals(number).name)
+        if number == signal.SIGUSR1:
+            dump_state(daemon, telemetry)
+        elif number == signal.SIGHUP:
+            _reload(daemon, telemetry, reload)
+        else:
+            _drain(daemon, signals)
+            return DONE
+
+
+def _drain(daemon: Daemon, signals: SimpleQueue[int]) -> None:
+    """Let running work end; a second signal ends the wait, not the saving: what is recorded is recorded already."""
+    hurry = threading.Event()
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            try:
+                if signals.get(timeout=0.1) in (signal.SIGTERM, signal.SIGINT):
+                    hurry.set()
+                    return
+            except Empty:
+                continue
+
+    watcher = threading.Thread(target=watch, name="second-signal", daemon=True)
+    watcher.start()
+    left = daemon.drain(daemon.settings.drain_timeout, hurry)
+    over.set()
+    watcher.join(1.0)
+    if left:
+        words(f"{left} conversations are unfinished; they go on when the daemon starts again")
+
+
+def _reload(daemon: Daemon, telemetry: Telemetry, reload: Callable[[], Settings]) -> None:
+    """Take a changed configuration where that is possible while running; a bad one changes nothing."""
+    try:
+        fresh = reload()
+    except ConfigError as error:
+        telemetry.log("config_rejected", problems=[f"{p.name}: {p.says}" for p in error.problems])
+        return
+    changed = diff(daemon.settings, fresh)
+    live = [name for name in changed if name in live_names()]
+    daemon.reconfigure(daemon.settings.model_copy(update={name: getattr(fresh, name) for name in live}))
+    telemetry.configure(level=fresh.log_level, trace_all=fresh.trace_all, secrets=secret_values(fresh))
+    telemetry.log("config_reloaded", changed=live, needs_restart=[name for name in changed if name not in live])
+
+
+def dump_state(daemon: Daemon, telemetry: Telemetry) -> None:
+    """Write the actor tree and all thread stacks to the log, a line for each part."""
+    rows = daemon.system.tree.rows()
+    for start in range(0, max(1, len(rows)), 50):
+        telemetry.log("state_dump", actors=rows[start : start + 50])
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, frame in sys._current_frames().items():  # noqa: SLF001  # the interpreter's documented way to all stacks
+        stack = [f"{f.filename}:{f.lineno} in {f.name}" for f in traceback.extract_stack(frame)]
+        telemetry.log("state_dump", thread=names.get(ident, str(ident)), stack=stack[-20:])
+
+
+@contextmanager
+def _listening(signals: SimpleQueue[int], numbers: tuple[signal.Signals, ...]) -> Iterator[None]:
+    """Put signals into a queue: a handler does nothing else, so it can interrupt nothing half-way."""
+
+    def note(number: int, _frame: Any) -> None:
+        signals.put(number)
+
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _name(path: Path | None) -> str | None:
+    return None if path is None else str(path)

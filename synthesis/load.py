@@ -1,0 +1,80 @@
+"""The synthesizer that the configuration names: `template`, or a function of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from agents.registry import Registry, load_function
+from messages.events import Missing
+from messages.synthesis import Outcome, Synthesize
+from synthesis.template import TemplateSynthesizer
+
+
+class NotAText(TypeError):
+    """A synthesizer returned something else than a text."""
+
+    error_class = "permanent"
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesisContext:
+    """What a synthesizer may know besides the message and the results."""
+
+    conversation_id: str = "local"
+    request_id: str = "local"
+    context: str = ""
+    """The conversation so far, within `max_context_tokens`."""
+    outcomes: tuple[Outcome, ...] = ()
+    """Every node in plan order, with its agent, inputs and result."""
+    missing: tuple[Missing, ...] = ()
+    """Branches the reply must disclose."""
+    agents: Mapping[str, str] = field(default_factory=dict)
+    """What each agent says it does, by name."""
+
+
+class Synthesizer(Protocol):
+    """Writes replies."""
+
+    def write(self, order: Synthesize) -> Any:
+        """Return the text, or a coroutine of it."""
+
+
+class FunctionSynthesizer:
+    """A synthesizer that is a function `(text, results, context) -> str`, sync or async."""
+
+    def __init__(self, function: Callable[..., Any], registry: Registry) -> None:
+        self._function = function
+        self._registry = registry
+
+    def write(self, order: Synthesize) -> Any:
+        """Ask the function; `results` are by node id."""
+        results = {outcome.node: outcome.result for outcome in order.outcomes if outcome.succeeded}
+        context = SynthesisContext(
+            conversation_id=order.conversation_id,
+            request_id=order.request_id,
+            context=order.context,
+            outcomes=order.outcomes,
+            missing=order.missing,
+            agents=self._registry.describe(),
+        )
+        answer = self._function(order.text, results, context)
+        return _later(answer) if hasattr(answer, "__await__") else _text(answer)
+
+
+def load_synthesizer(name: str, registry: Registry) -> Synthesizer:
+    """Return the synthesizer of that name. Raises `AgentDefinitionError`."""
+    if name == "template":
+        return TemplateSynthesizer(registry)
+    return FunctionSynthesizer(load_function(name, "synthesizer"), registry)
+
+
+def _text(answer: Any) -> str:
+    if not isinstance(answer, str):
+        raise NotAText(f"the synthesizer returned {type(answer).__name__}; a reply is a text")
+    return answer
+
+
+async def _later(answer: Any) -> str:
+    return _text(await answer)
