@@ -1,0 +1,143 @@
+"""The daemon is killed in the middle of work, by SIGKILL, and started again."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from daemon_process import diamond, eventually
+from ledger_agents import read_ledger
+
+from cli.exit_codes import DONE, TRY_AGAIN
+
+CONVERSATIONS = 50
+pytestmark = pytest.mark.timeout(120)
+
+
+def _replies(client, conversation_id):
+    return [event for event in client.events(conversation_id) if event["type"] == "reply.sent"]
+
+
+def _finished_in_journal(client, conversation_id):
+    events = list(client.events(conversation_id))
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    return events
+
+
+def test_fifty_conversations_survive_kill_9_with_one_reply_each_and_no_finished_node_run_again(make_daemon):
+    """Every accepted message gets exactly one reply; what was recorded as finished is not done again."""
+    daemon = make_daemon(threads="16").start()
+    ids = [f"c{number}" for number in range(CONVERSATIONS)]
+    with daemon.client() as client, ThreadPoolExecutor(10) as pool:
+        accepted = list(pool.map(lambda cid: client.send(cid, "go", message_id="m1", plan=diamond()), ids))
+        assert all(answer["status"] == "accepted" for answer in accepted)
+        eventually(lambda: len(read_ledger(daemon.ledger)) > CONVERSATIONS, "some work")
+    daemon.kill()
+    finished = _recorded(daemon.directory / "orchestrator.db")
+    before = len(read_ledger(daemon.ledger))
+    assert finished, "the kill came too early to prove anything"
+    assert len(finished) < 4 * CONVERSATIONS, "the kill came too late to prove anything"
+    daemon.start()
+    with daemon.client() as client:
+        eventually(lambda: all(_replies(client, cid) for cid in ids), "a reply for everybody", 60)
+        for cid in ids:
+            events = _finished_in_journal(client, cid)
+            kinds = Counter(event["type"] for event in events)
+            assert kinds["message.accepted"] == kinds["reply.sent"] == 1
+            (reply,) = _replies(client, cid)
+            assert reply["status"] == "completed"
+            assert set(reply["data"]) == set("abcd")
+    again = [line for line in read_ledger(daemon.ledger)[before:] if line[0] == "start"]
+    assert not {(line[1], line[3]) for line in again} & finished
+    assert daemon.stop() == DONE
+
+
+def _recorded(path):
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return set(connection.execute("SELECT conversation_id, node_id FROM orchestrator_agent_results"))
+    finally:
+        connection.close()
+
+
+def test_ten_kills_in_a_row_still_lead_to_one_reply(make_daemon):
+    """Recovery itself may be cut short, again and again; the daemon's deaths use up none of a node's retries."""
+    daemon = make_daemon(quarantine_after="50").start()
+    with daemon.client() as client:
+        client.send("c", "go", plan=diamond("wait", 0.3))
+    for _ in range(10):
+        daemon.kill()
+        daemon.start()
+    with daemon.client() as client:
+        (reply,) = eventually(lambda: _replies(client, "c"), "the reply")
+        assert reply["status"] == "completed"
+        assert all(event["type"] != "node.failed" for event in client.events("c"))
+
+
+def test_a_conversation_that_ends_the_daemon_again_and_again_is_quarantined(make_daemon):
+    """After so many recoveries without progress it is set aside, and `resume` releases it."""
+    daemon = make_daemon(quarantine_after="2").start()
+    with daemon.client() as client:
+        client.send("bad", "go", plan=diamond("hang", 30))
+        client.send("good", "go", plan=diamond("wait", 0.01), wait=10)
+        eventually(lambda: len(read_ledger(daemon.ledger)) >= 3, "the agents hang")
+    for _ in range(4):
+        daemon.kill()
+        daemon.start()
+    with daemon.client() as client:
+        eventually(lambda: client.conversation("bad")["phase"] == "paused", "the quarantine")
+        kinds = [event["type"] for event in client.events("bad")]
+        assert "conversation.quarantined" in kinds
+        client.control("resume", "bad")
+        eventually(lambda: client.conversation("bad")["phase"] != "paused", "the release")
+
+
+def test_the_same_message_id_again_after_a_crash_gives_the_first_result(make_daemon):
+    """Idempotency outlives the daemon; another body under the same id is refused."""
+    daemon = make_daemon().start()
+    with daemon.client() as client:
+        first = client.send("c", "go", message_id="m1", plan=diamond("wait", 0.01), wait=10)
+    daemon.kill()
+    daemon.start()
+    with daemon.client() as client:
+        again = client.send("c", "go", message_id="m1", plan=diamond("wait", 0.01), wait=10)
+        assert again == first
+        with pytest.raises(Exception, match="message_id_conflict"):
+            client.send("c", "something else", message_id="m1")
+    starts = [line for line in read_ledger(daemon.ledger) if line[0] == "start"]
+    assert len(starts) == 4
+
+
+def test_a_second_daemon_on_the_same_store_exits_75_and_can_take_over_from_a_dead_one(make_daemon):
+    """One owner at a time; the kernel frees the store however its owner ends."""
+    first = make_daemon().start()
+    second = make_daemon()
+    with pytest.raises(AssertionError, match="owned by another live daemon"):
+        second.start()
+    assert second.wait() == TRY_AGAIN
+    first.kill()
+    second.start()
+    assert second.stop() == DONE
+
+
+def test_sigterm_drains_and_leaves_the_rest_to_the_next_start(make_daemon):
+    """Short work ends, long work is resumed; meanwhile new work is refused with 503 and Retry-After."""
+    daemon = make_daemon(drain_timeout="1").start()
+    with daemon.client() as client:
+        client.send("short", "go", plan=diamond("wait", 0.2))
+        client.send("long", "go", plan=diamond("wait", 3))
+        stopped: list[int] = []
+        waiter = threading.Thread(target=lambda: stopped.append(daemon.stop()))
+        waiter.start()
+        with pytest.raises(Exception, match="draining"):
+            eventually(lambda: client.send("late", "go", plan=diamond("wait", 0.01)) and False, "the refusal", 3)
+        waiter.join(20)
+    assert stopped == [DONE]
+    daemon.start()
+    with daemon.client() as client:
+        assert _replies(client, "short")[0]["status"] == "completed"
+        (reply,) = eventually(lambda: _replies(client, "long"), "the resumed work")
+        assert reply["status"] == "completed"
