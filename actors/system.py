@@ -257,7 +257,7 @@ class ActorSystem:
 
     # Said
 
-    def emit(self, event: str, *, level: str | None = None, **fields: Any) -> None:
+    def emit(self, event: str, /, *, level: str | None = None, **fields: Any) -> None:
         """Log an event; a log that fails is counted, and work goes on."""
         if self._log is not None:
             try:

@@ -12,6 +12,7 @@ from messages.agent import NodeResult
 from messages.conversation import Submit
 from messages.events import Journaled, MessageAccepted, NodeSucceeded, ReplySent
 from messages.inbound import UserMessage
+from messages.lifecycle import Recovered
 from persistence import snapshot as snapshots
 from persistence.append import ResultBody, build_append
 from persistence.contract import Append, Loaded, MemoryRow
@@ -120,4 +121,5 @@ def append(
         fingerprints=fingerprints,
         results=bodies,
         note=note,
+        progress=not isinstance(cause, Recovered),
     )

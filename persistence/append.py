@@ -42,6 +42,7 @@ def build_append(
     fingerprints: Mapping[str, str],
     results: Mapping[tuple[str, str], ResultBody],
     note: MemoryRow | None = None,
+    progress: bool = True,
 ) -> Append:
     """Return the step as an `Append`.
 
@@ -79,6 +80,7 @@ def build_append(
         unfinished=unfinished,
         oldest_open_seq=oldest_open_seq,
         open_request_ids=open_request_ids,
+        progress=progress,
         user_id=user_id,
         inbox=tuple(inbox),
         replied=tuple(replied),

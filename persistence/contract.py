@@ -86,6 +86,8 @@ class Append:
     """Sequence number of the oldest accepted message without a reply; None when there is none."""
     open_request_ids: tuple[str, ...] = ()
     """Requests whose results a recovery needs: the running one."""
+    progress: bool = True
+    """False for a step that only takes up again what was cut off: it does not end a row of recoveries."""
     user_id: str | None = None
     inbox: tuple[InboxRow, ...] = ()
     """New messages (no `reply_seq`)."""
@@ -290,7 +292,7 @@ class Store(Protocol):
     def count_recoveries(self) -> dict[str, int]:
         """Add one to the recoveries without progress of every unfinished conversation; return the counts by id.
 
-        The count goes back to zero with the conversation's next append.
+        The count goes back to zero with the conversation's next append that is progress.
         """
 
     # Reading (any thread)

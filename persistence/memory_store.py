@@ -262,7 +262,8 @@ class MemoryStore:
         held.entries.append(EntryRow(append.expected_seq + 1, append.last_seq, append.at, append.entry))
         held.last_seq, held.phase, held.unfinished = append.last_seq, append.phase, append.unfinished
         held.oldest_open_seq, held.open_request_ids = append.oldest_open_seq, append.open_request_ids
-        held.user_id, held.updated_at, held.recoveries = append.user_id or held.user_id, append.at, 0
+        held.user_id, held.updated_at = append.user_id or held.user_id, append.at
+        held.recoveries = 0 if append.progress else held.recoveries
         if append.snapshot is not None:
             held.snapshot, held.snapshot_seq = append.snapshot, append.last_seq
         for row in append.inbox:

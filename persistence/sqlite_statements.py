@@ -25,7 +25,8 @@ INSERT INTO orchestrator_workflow_states
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10)
 ON CONFLICT (conversation_id) DO UPDATE SET
     phase = ?2, last_seq = ?3, unfinished = ?4, oldest_open_seq = ?5, open_request_ids = ?6,
-    user_id = coalesce(?7, user_id), updated_at = ?8, recoveries = 0,
+    user_id = coalesce(?7, user_id), updated_at = ?8,
+    recoveries = CASE WHEN ?11 THEN 0 ELSE recoveries END,
     snapshot_seq = CASE WHEN ?10 IS NULL THEN snapshot_seq ELSE ?9 END,
     snapshot = coalesce(?10, snapshot)
 """

@@ -362,6 +362,7 @@ def _state(append: Append) -> tuple[Any, ...]:
         append.at,
         append.last_seq if append.snapshot is not None else 0,
         append.snapshot,
+        append.progress,
     )
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from daemon_process import diamond, eventually
+from daemon_process import diamond, eventually, node
 from ledger_agents import read_ledger
 
 from cli.exit_codes import DONE, TRY_AGAIN
@@ -81,7 +81,8 @@ def test_a_conversation_that_ends_the_daemon_again_and_again_is_quarantined(make
     """After so many recoveries without progress it is set aside, and `resume` releases it."""
     daemon = make_daemon(quarantine_after="2").start()
     with daemon.client() as client:
-        client.send("bad", "go", plan=diamond("hang", 30))
+        hanging = [{**node(name, "hang"), "timeout": 60} for name in "abc"]
+        client.send("bad", "go", plan={"nodes": hanging})
         client.send("good", "go", plan=diamond("wait", 0.01), wait=10)
         eventually(lambda: len(read_ledger(daemon.ledger)) >= 3, "the agents hang")
     for _ in range(4):
