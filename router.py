@@ -282,6 +282,10 @@ class Router:
         """Use this for conversations that wake from now on."""
         self._system.tell(self._ref, _Reconfigure(parts, passivate_after))
 
+    def sweep(self) -> None:
+        """Look for idle conversations now instead of at the next regular time."""
+        self._system.tell(self._ref, _Sweep())
+
     def live(self) -> int:
         """Return how many conversations are awake."""
         return len(self._live)

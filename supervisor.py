@@ -13,8 +13,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -64,7 +63,6 @@ class Supervisor(Actor):
     def __init__(self, conversation_id: str, parts: Parts, quarantine: str | None = None) -> None:
         super().__init__()
         self.conversation_id = conversation_id
-        self.log_context = {"conversation_id": conversation_id}
         self.last_active = 0.0
         """When it last took a message from outside, in monotonic seconds; the router passivates by it."""
         self.state = State(conversation_id)
@@ -72,11 +70,16 @@ class Supervisor(Actor):
         self._durable: State | None = None
         self._memory = Memory()
         self._snapshot_seq = 0
-        self._pending: deque[_Step] = deque()
+        self._pending: list[_Step] = []  # a few at most, and an empty deque costs 600 bytes
         self._parts = parts
         self._quarantine = quarantine
         self._reception = Reception(self, parts)
         self._crew = Children(self, parts)
+
+    @property
+    def log_context(self) -> Mapping[str, Any]:  # type: ignore[override]  # made when it is needed: most are idle
+        """What every log event of this supervisor carries."""
+        return {"conversation_id": self.conversation_id}
 
     @property
     def working(self) -> bool:
@@ -212,7 +215,7 @@ class Supervisor(Actor):
 
     def _committed(self, last_seq: int) -> None:
         while self._pending and self._pending[0].state.seq <= last_seq:
-            step = self._pending.popleft()
+            step = self._pending.pop(0)
             self._durable = step.state
             for answer, what in step.answers:
                 answer(what)

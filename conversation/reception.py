@@ -6,7 +6,6 @@ what comes meanwhile waits, so that the order of one sender is kept.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -54,7 +53,7 @@ class Reception:
     def __init__(self, desk: Desk, parts: Parts) -> None:
         self._desk = desk
         self._parts = parts
-        self._waiting: deque[Submit] = deque()
+        self._waiting: list[Submit] = []  # a few at most, and an empty deque costs 600 bytes
         self._inbox: dict[str, InboxRow] = {}
         """Messages accepted since waking, newest last."""
         self._older_ids = False
@@ -108,13 +107,13 @@ class Reception:
     def close(self, refused: Refused) -> None:
         """Tell everybody who waits that they were not served."""
         while self._waiting:
-            self._waiting.popleft().answer(refused)
+            self._waiting.pop(0).answer(refused)
 
     # Serving
 
     def _serve(self) -> None:
         while self._waiting and self._open and not self._looking:
-            submit = self._waiting.popleft()
+            submit = self._waiting.pop(0)
             message = submit.message
             if not isinstance(message, UserMessage):
                 self._control(submit, message)
