@@ -134,7 +134,7 @@ class Board:
 def demo(flags: Mapping[str, Any], *, keep: bool) -> int:
     """Run the demonstration; with a terminal, or with `keep`, the daemon stays until Ctrl-C. Returns the exit code."""
     settings = _settings(flags)
-    telemetry = make_telemetry(settings, quiet=True)
+    telemetry = make_telemetry(settings, level="CRITICAL")  # what crashes is shown by the demonstration itself
     console = Console(soft_wrap=True)
     interactive = console.is_terminal and sys.stdin.isatty()
     try:

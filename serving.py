@@ -40,10 +40,10 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
     return code
 
 
-def make_telemetry(settings: Settings, *, quiet: bool = False) -> Telemetry:
-    """Return the telemetry that the settings describe; a quiet one writes errors only."""
+def make_telemetry(settings: Settings, *, level: str | None = None) -> Telemetry:
+    """Return the telemetry that the settings describe, at another level if one is given."""
     return Telemetry(
-        level="ERROR" if quiet else settings.log_level,
+        level=level or settings.log_level,
         structured=settings.structured_logging,
         trace_all=settings.trace_all,
         secrets=secret_values(settings),
@@ -77,7 +77,7 @@ def explain_failure(error: Exception) -> tuple[int, str] | None:
 
 def local_chat(settings: Settings, talk: Callable[[str], int]) -> int:
     """Start a daemon on a free loopback port, talk to it, stop it."""
-    telemetry = make_telemetry(settings, quiet=True)
+    telemetry = make_telemetry(settings, level="ERROR")
     own = settings.model_copy(update={"http_bind": "127.0.0.1:0"})
     try:
         with routed(telemetry), running(own, telemetry) as daemon:

@@ -1,9 +1,9 @@
 """The default planner: derives a plan from the agents' contracts; no model is needed.
 
-Agents that fit the message's words are picked (planning/words.py). Then it works backwards: each input an agent needs is
-taken from the message (the field's pattern occurs in it, or the field is the message's text), from the conversation (the
-user; the last value mentioned, when the message itself names nothing), or from another agent whose result has a field
-of that name and a fitting type, which becomes a dependency. The same message gives the same plan.
+Agents that fit the message's words are picked (planning/words.py). Then it works backwards: each input an agent needs
+is taken from the message (the field's pattern occurs in it, or the field is the message's text), from the conversation
+(the user; the last value mentioned, when the message itself names nothing), or from another agent whose result has a
+field of that name and a fitting type, which becomes a dependency. The same message gives the same plan.
 """
 
 from __future__ import annotations

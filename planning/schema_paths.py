@@ -1,4 +1,4 @@
-"""Walks JSON schemas: can a result of this shape have that path, and can an input of that shape take it?
+"""Walks JSON schemas: whether a result of this shape can have that path, and an input of that shape can take it.
 
 Only a plain contradiction counts as "no": what a schema leaves open is found out when the value is there.
 """

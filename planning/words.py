@@ -1,8 +1,8 @@
 """Which agents a message is about: words compared with what each agent says of itself.
 
-A word counts by how few agents use it (inverse document frequency), and by where an agent uses it: its name and examples
-weigh more than its description. Agents are picked greedily: the best one explains its words, and only what it leaves
-unexplained speaks for further ones. Everything is counted, nothing is learned, so a choice can be explained.
+A word counts by how few agents use it (inverse document frequency), and by where an agent uses it: its name and
+examples weigh more than its description. Agents are picked greedily: the best one explains its words, and only what it
+leaves unexplained speaks for further ones. Everything is counted, nothing is learned, so a choice can be explained.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from agents.spec import AgentSpec
 
 _WORD: Final = re.compile(r"[^\W_]+")
 _STOP_WORDS: Final = frozenset(
-    """a about after all also am an and any are as at be been but by can could did do does doing done each few for from
+    """
+    a about after all also am an and any are as at be been but by can could did do does doing done each few for from
     get give got had has have he her here him his how i if in into is it its just know let like many me more most much
     must my no not now of off ok on one only or other our out over please quite really say she should so some such tell
     than thank that the their them then there these they thing this those to too two under up us very want was we well
-    were what when where which while who whom whose why will with would yes you your""".split()
+    were what when where which while who whom whose why will with would yes you your
+    """.split()
 )
 _NAME, _EXAMPLE, _DESCRIPTION = 3.0, 2.0, 1.0
 """Weights of the places where an agent may use a word."""
@@ -77,15 +79,17 @@ class Vocabulary:
         candidates = [agent for agent in self._agents if agent.name not in without]
         picks: list[Pick] = []
         while candidates and left:
-            best = max(candidates, key=lambda agent: (self.score(agent, left), agent.name))
-            spoke = left & set(self._weights[best.name])
-            named = self.score(best, spoke & self._spoken[best.name])
+            # Between equals, the agent that says less besides: "stock" is more about `stock` than about `low_stock`.
+            best = max(candidates, key=lambda a: (self.score(a, left), -len(words_of(a.name)), a.name))
+            candidates.remove(best)
             score = self.score(best, left)
-            if score < _ENOUGH or (named == 0 and picks):
+            if score < _ENOUGH:
                 break
+            spoke = left & set(self._weights[best.name])
+            if picks and not spoke & self._spoken[best.name]:
+                continue  # only its examples mention these words: they are the names of things
             picks.append(Pick(best, score, tuple(sorted(spoke))))
             left -= spoke
-            candidates.remove(best)
         return picks
 
     def unexplained(self, text: str, agents: Iterable[AgentSpec]) -> set[str]:

@@ -1,0 +1,106 @@
+"""The shop's database: built from the CSV files when it is first needed, then an ordinary SQLite file.
+
+Where: the environment's SHOP_DATABASE, else a file in the system's directory for temporary files, named by a hash of
+the data. It is built aside and moved into place, so that any number of threads and processes may begin at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+DATA = Path(__file__).parent / "data"
+
+_SCHEMA = """
+CREATE TABLE products (sku TEXT PRIMARY KEY, title TEXT, brand TEXT, category TEXT, price REAL, cost REAL,
+                       weight_kg REAL, description TEXT);
+CREATE TABLE stock (sku TEXT, warehouse TEXT, units INTEGER, restock_date TEXT, PRIMARY KEY (sku, warehouse));
+CREATE TABLE orders (order_id TEXT PRIMARY KEY, date TEXT, customer TEXT, status TEXT, carrier TEXT, expected TEXT);
+CREATE TABLE order_lines (order_id TEXT, sku TEXT, units INTEGER, PRIMARY KEY (order_id, sku));
+CREATE TABLE reviews (sku TEXT, date TEXT, rating INTEGER, text TEXT);
+CREATE TABLE price_changes (idempotency_key TEXT PRIMARY KEY, sku TEXT, old_price REAL, new_price REAL);
+CREATE VIRTUAL TABLE search USING fts5 (sku UNINDEXED, title, brand, category, description, tokenize = 'porter');
+"""
+_LOAD = {
+    "products": (
+        "INSERT INTO products VALUES (:sku, :title, :brand, :category, :price, :cost, :weight_kg, :description)"
+    ),
+    "stock": "INSERT INTO stock VALUES (:sku, :warehouse, :units, :restock_date)",
+    "orders": "INSERT INTO orders VALUES (:order_id, :date, :customer, :status, :carrier, :expected)",
+    "order_lines": "INSERT INTO order_lines VALUES (:order_id, :sku, :units)",
+    "reviews": "INSERT INTO reviews VALUES (:sku, :date, :rating, :text)",
+}
+_building = threading.Lock()
+
+
+def database() -> Path:
+    """Return the database's path, building it if need be."""
+    named = os.environ.get("SHOP_DATABASE")
+    path = Path(named) if named else Path(tempfile.gettempdir()) / f"espresso-shop-{_fingerprint()}.db"
+    if not path.exists():
+        with _building:
+            if not path.exists():
+                _build(path)
+    return path
+
+
+@contextmanager
+def reading() -> Iterator[sqlite3.Connection]:
+    """Give a connection that cannot change anything."""
+    with closing(sqlite3.connect(f"file:{database()}?mode=ro", uri=True)) as connection:
+        connection.row_factory = sqlite3.Row
+        yield connection
+
+
+@contextmanager
+def writing() -> Iterator[sqlite3.Connection]:
+    """Give a connection inside one transaction, committed at the end."""
+    with closing(sqlite3.connect(database(), isolation_level=None, timeout=10)) as connection:
+        connection.row_factory = sqlite3.Row
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection
+        connection.execute("COMMIT")
+
+
+def rows(statement: str, *values: Any) -> list[sqlite3.Row]:
+    """Return what a query finds."""
+    with reading() as connection:
+        return connection.execute(statement, values).fetchall()
+
+
+def product(sku: str) -> sqlite3.Row:
+    """Return one product. Raises `LookupError` naming the SKU."""
+    found = rows("SELECT * FROM products WHERE sku = ?", sku)
+    if not found:
+        raise LookupError(f"there is no product {sku}")
+    return found[0]
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256(_SCHEMA.encode())
+    for name in _LOAD:
+        digest.update((DATA / f"{name}.csv").read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _build(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(prefix=path.name, dir=path.parent)
+    os.close(handle)
+    with closing(sqlite3.connect(aside, isolation_level=None)) as connection:
+        connection.executescript(_SCHEMA)
+        connection.execute("BEGIN")
+        for name, statement in _LOAD.items():
+            with (DATA / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+                connection.executemany(statement, csv.DictReader(file))
+        connection.execute("INSERT INTO search SELECT sku, title, brand, category, description FROM products")
+        connection.execute("COMMIT")
+    Path(aside).replace(path)
