@@ -26,7 +26,7 @@ def newest_request(events: Iterable[Journaled]) -> str | None:
     for event in events:
         if isinstance(event, MessageAccepted):
             accepted = event.request_id
-        elif isinstance(event, (PlanDrafted, PhaseChanged, ReplySent)):
+        elif isinstance(event, (NodeStarted, PhaseChanged, ReplySent)):
             begun = event.request_id or begun
     return begun or accepted
 

@@ -59,7 +59,7 @@ def reply(
         status=status,
         forgotten=forgotten,
     )
-    step.move(phase)
+    step.move(phase, request_id=request.request_id)
 
 
 def missing_branches(request: Request, because: str = "") -> tuple[Missing, ...]:

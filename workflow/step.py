@@ -70,12 +70,15 @@ class Step:
         self.cause = event.seq
         return event
 
-    def move(self, to: Phase) -> None:
-        """Change the phase; a move the table does not know is a defect of ours and raises AssertionError."""
+    def move(self, to: Phase, *, request_id: str | None = None) -> None:
+        """Change the phase; a move the table does not know is a defect of ours and raises AssertionError.
+
+        `request_id` is whose move it is, when that is not the running request.
+        """
         here = self.state.phase
         if to is here:
             return
         allowed = ONWARD[here] if self._rule is None else ONWARD[here] | self._rule.next
         assert to in allowed, f"the table has no move from {here} to {to}"
         self._rule = None
-        self.add(PhaseChanged, from_phase=here.value, to_phase=to.value)
+        self.add(PhaseChanged, request_id=request_id, from_phase=here.value, to_phase=to.value)

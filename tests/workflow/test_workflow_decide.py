@@ -377,3 +377,14 @@ def test_every_event_names_a_cause_that_came_before_it(talk):
     started = [e for e in talk.events if e.type == "node.started"]
     assert by_seq[started[1].cause].type == "node.retrying"
     assert {by_seq[e.cause].type for e in started[2:]} == {"node.succeeded"}
+
+
+def test_every_event_of_a_request_carries_its_id(talk):
+    """Also the last move of one request, although the next one is already there."""
+    first, second = talk.ask(plan(node("a"))), talk.ask(plan(node("b")))
+    talk.succeed("a")
+    talk.synthesize()
+    reply = talk.of("reply.sent")[0]
+    after = [e for e in talk.events if e.seq > reply.seq]
+    assert (after[0].type, after[0].to_phase, after[0].request_id) == ("phase.changed", "completed", first)
+    assert {e.request_id for e in after[1:]} == {second}
