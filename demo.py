@@ -12,7 +12,6 @@ from pathlib import Path
 from time import strftime
 from typing import Any, Protocol
 
-from examples.shop.questions import QUESTIONS
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -22,6 +21,7 @@ from cli.exit_codes import DONE, FAILED, INTERRUPTED
 from cli.terminal import safe, words
 from config import Settings, load_settings
 from conversation.plan_view import tree_order
+from examples.shop.questions import QUESTIONS
 from gateway.client import DaemonClient
 from serving import explain_failure, make_telemetry, running
 from telemetry.logs import routed

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from config import Settings, explain, load_settings
+from config import SettingRow, Settings, explain, load_settings
 from config.durations import parse_duration
 from gateway.client import DaemonClient
 
@@ -84,7 +84,14 @@ def duration(text: str) -> float:
 
 @functools.cache
 def _meanings() -> dict[str, str]:
-    return {row.name: row.meaning.replace("`", "") for row in explain(Settings())}
+    return {row.name: row.meaning.replace("`", "") + _default(row) for row in explain(Settings())}
+
+
+def _default(row: SettingRow) -> str:
+    if row.default in (None, [], ()):
+        return ""
+    shown = str(row.default).lower() if isinstance(row.default, bool) else f"{row.default} {row.unit}".strip()
+    return f" (default {shown})"
 
 
 def _flag(name: str, *, hidden: bool = False) -> inspect.Parameter:

@@ -177,7 +177,13 @@ def _cell(value: object) -> Text:
 
 
 def _group(group: Mapping[str, Any]) -> str:
-    return "  ".join(f"{key}={_plain(value)}" for key, value in group.items()) or "-"
+    return "  ".join(f"{key}={_figure(value)}" for key, value in group.items()) or "-"
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, Mapping) and "ok" in value:
+        return "ok" if value["ok"] else f"FAILED ({one_line(value.get('detail', ''))})"
+    return _plain(value)
 
 
 def _plain(value: object) -> str:

@@ -131,7 +131,8 @@ def _newest(client: DaemonClient, conversation_id: str) -> int:
 
 def _read() -> str | None:
     if not sys.stdin.isatty():
-        return sys.stdin.readline() or None
+        line = sys.stdin.readline()
+        return line.rstrip("\r\n") if line else None
     try:
         return input(PROMPT)
     except EOFError:

@@ -6,6 +6,7 @@ taken out before it reaches a terminal.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -48,17 +49,12 @@ def words(*texts: str) -> None:
 
 def show(*renderables: RenderableType) -> None:
     """Print tables, trees and styled texts to stdout; plain where there is no terminal."""
-    tty = sys.stdout.isatty()
-    console = Console(
-        file=sys.stdout,
-        markup=False,
-        highlight=False,
-        emoji=False,
-        width=None if tty else _PLAIN_WIDTH,
-        soft_wrap=False,
-    )
-    for renderable in renderables:
-        console.print(renderable)
+    if sys.stdout.isatty():
+        Console(file=sys.stdout, markup=False, highlight=False, emoji=False).print(*renderables, sep="\n")
+        return
+    plain = io.StringIO()
+    Console(file=plain, width=_PLAIN_WIDTH, markup=False, highlight=False, emoji=False).print(*renderables, sep="\n")
+    result(*(line.rstrip() for line in plain.getvalue().splitlines()))
 
 
 def json_line(data: Mapping[str, Any]) -> None:

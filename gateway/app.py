@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from gateway.answers import problem_answer
 from gateway.conversation_routes import conversation_routes
@@ -59,12 +60,20 @@ def _http_error(request: Request, error: Exception) -> Response:
     """Answer unknown routes and methods; nothing else in the app raises these."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        allow = (error.headers or {}).get("Allow", "")
+        framework = (error.headers or {}).get("Allow", "").split(", ")  # knows the routes we do not describe
+        allow = ", ".join(sorted(_methods(request) or framework))
         detail = f"{request.method} is not taken here; {allow} is"
-        return _answer(request, Problem("method_not_allowed", detail, headers=dict(error.headers or {})))
+        return _answer(request, Problem("method_not_allowed", detail, headers={"Allow": allow}))
     if error.status_code == 404:
         return _answer(request, Problem("not_found", f"there is no route {request.url.path[:200]}"))
     raise error
+
+
+def _methods(request: Request) -> set[str]:
+    """Return every method of this path: the framework names those of its first route only."""
+    paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    matching = (template for template in paths if compile_path(template)[0].match(request.scope["path"]))
+    return {method.upper() for template in matching for method in paths[template]}
 
 
 def _path_error(request: Request, error: Exception) -> Response:

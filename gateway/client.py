@@ -16,6 +16,7 @@ SILENCE = 45.0
 """Seconds a stream may be silent: three heartbeats."""
 RECONNECT_DELAY = 0.5
 CONNECT_TIMEOUT = 3.0
+SERVICE_UNAVAILABLE = 503
 
 
 class DaemonError(Exception):
@@ -114,32 +115,30 @@ class DaemonClient:
         path = f"{_conversation(conversation_id)}/events"
         yield from self._pages(path, "events", "after", limit, {"after": after} if after else {})
 
-    def follow(
-        self, conversation_id: str, after: int = 0, *, patience: float = 30.0, idle: float | None = None
-    ) -> Iterator[dict[str, Any]]:
+    def follow(self, conversation_id: str, after: int = 0, *, patience: float = 30.0) -> Iterator[dict[str, Any]]:
         """Yield events after `after` as they come, for ever; after a lost connection, from where it was.
 
-        Raises `Unreachable` when the daemon stays away for `patience` seconds, `TimeoutError` when nothing at all
-        happens for `idle` seconds (None: any silence is all right).
+        Raises at once what the first connection meets; later `Unreachable` or `Problem` only when the daemon stays
+        away for `patience` seconds.
         """
         path = f"{_conversation(conversation_id)}/events"
         lost_at: float | None = None
-        heard_at = time.monotonic()
+        connected = False
         while True:
+            error: DaemonError = Unreachable(f"the daemon at {self.url} ends every stream")
             try:
                 for event in self._stream(path, after):
-                    lost_at = None
+                    connected, lost_at = True, None
                     if event is not None:
-                        heard_at = time.monotonic()
                         after = event.get("seq", after)
                         yield event
-                    elif idle is not None and time.monotonic() - heard_at > idle:
-                        raise TimeoutError
-                lost_at = lost_at or time.monotonic()
-            except Unreachable:
-                lost_at = lost_at or time.monotonic()
-                if time.monotonic() - lost_at > patience:
+            except (Unreachable, Problem) as met:
+                if not connected or (isinstance(met, Problem) and met.status != SERVICE_UNAVAILABLE):
                     raise
+                error = met
+            lost_at = lost_at or time.monotonic()
+            if time.monotonic() - lost_at > patience:
+                raise error
             time.sleep(RECONNECT_DELAY)
 
     # Operators
@@ -218,7 +217,7 @@ class DaemonClient:
             for line in response.iter_lines():
                 if line.startswith("data:"):
                     yield json.loads(line[5:])
-                elif line.startswith(":"):
+                elif line.startswith((":", "retry:")):
                     yield None
 
 

@@ -66,9 +66,6 @@ CODES: Final[dict[str, Code]] = {
     ),
 }
 
-RETRYABLE: Final = frozenset(name for name, code in CODES.items() if code.retry_after is not None)
-"""Codes after which the same request may well be taken a little later."""
-
 MEDIA_TYPE: Final = "application/problem+json"
 
 

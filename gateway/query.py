@@ -75,7 +75,7 @@ def seconds(name: str, highest: float, meaning: str) -> Param:
     """Return a parameter that is a number of seconds."""
 
     def read(text: str) -> float:
-        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or float(text) > highest:
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,20})?", text) or float(text) > highest:
             raise ValueError(f"a number of seconds from 0 to {highest:g}")
         return float(text)
 
@@ -117,7 +117,7 @@ def cursor(name: str, meaning: str) -> Param:
             raise ValueError("what `next` of the page before said")
         return int(moment), last_id
 
-    return Param(name, read, None, meaning, {"type": "string"})
+    return Param(name, read, None, meaning, {"type": "string", "pattern": "^[A-Za-z0-9_-]{4,}={0,2}$"})
 
 
 def encode_cursor(moment: int, last_id: str) -> str:

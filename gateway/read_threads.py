@@ -32,8 +32,9 @@ class ReadThreads:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
-    async def read(self, function: Callable[..., T], *args: Any, within: float = READ_TIMEOUT, **options: Any) -> T:
+    async def read(self, function: Callable[..., T], *args: Any, within: float | None = None, **options: Any) -> T:
         """Return `function(*args, **options)`. Raises `Problem` when the store is gone or too slow."""
+        seconds = READ_TIMEOUT if within is None else within
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._jobs.put((lambda: function(*args, **options), future))
         if len(self._threads) < self._limit:
@@ -41,10 +42,10 @@ class ReadThreads:
             self._threads.append(thread)
             thread.start()
         try:
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(seconds):
                 return await future
         except TimeoutError:
-            raise Problem("store_unavailable", f"no answer from the store within {within:g} seconds") from None
+            raise Problem("store_unavailable", f"no answer from the store within {seconds:g} seconds") from None
         except StoreUnavailable as error:
             raise Problem("store_unavailable", f"the store does not answer: {error}") from None
 

@@ -172,4 +172,4 @@ class FakeRouter:
 
 
 def row(conversation_id: str, at: int, phase: str = "completed") -> ConversationRow:
-    return ConversationRow(conversation_id, phase, 3, False, None, at, at)  # noqa: FBT003  # a record's field
+    return ConversationRow(conversation_id, phase, 3, False, None, at, at)  # a record's field

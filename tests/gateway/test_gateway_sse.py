@@ -1,0 +1,309 @@
+"""Event streams: no gap, no double, whatever happens while they are read."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import threading
+
+import httpx2
+import pytest
+from test_gateway_wait import until
+
+from gateway.client import DaemonClient, Problem, Unreachable
+
+EVENTS = "/api/v1/conversations/c1/events"
+
+
+class Reader:
+    """One connection that parses what comes."""
+
+    def __init__(self, client, path=EVENTS, **headers):
+        self._context = client.stream("GET", path, headers={"accept": "text/event-stream", **headers}, timeout=10)
+        self.response = self._context.__enter__()
+        self._lines = self.response.iter_lines()
+        self.heartbeats = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._context.__exit__(*error)
+
+    def next(self):
+        """Return (id, event) of the next message."""
+        found, event = None, None
+        for line in self._lines:
+            if line.startswith("id: "):
+                found = int(line[4:])
+            elif line.startswith("data: "):
+                event = json.loads(line[6:])
+            elif line.startswith(":"):
+                self.heartbeats += 1
+            elif line == "" and event is not None:
+                return found, event
+        return None
+
+    def ids(self, count):
+        return [self.next()[0] for _ in range(count)]
+
+
+@pytest.fixture
+def started(router):
+    """A conversation of ten events."""
+    for _ in range(10):
+        router.tick("c1")
+    return router
+
+
+def test_a_stream_begins_at_the_first_event_and_goes_on_live(http, started):
+    with Reader(http) as reader:
+        assert reader.response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert reader.ids(10) == list(range(1, 11))
+        started.tick("c1")
+        started.tick("other")
+        started.tick("c1")
+        assert reader.ids(2) == [11, 12]
+        found, event = (started.progress("c1", "half"), reader.next())[1]
+        assert found is None and (event["type"], event["text"]) == ("agent.progress", "half") and "seq" not in event
+
+
+def test_a_stream_goes_on_after_the_last_event_a_client_has_seen(http, started):
+    with Reader(http, **{"last-event-id": "7"}) as reader:
+        assert reader.ids(3) == [8, 9, 10]
+    with Reader(http, f"{EVENTS}?after=9") as reader:
+        assert reader.ids(1) == [10]
+    with Reader(http, f"{EVENTS}?from=now", **{"last-event-id": "8"}) as reader:
+        assert reader.ids(2) == [9, 10]
+
+
+def test_from_now_leaves_out_what_was(http, started):
+    with Reader(http, f"{EVENTS}?from=now") as reader:
+        until(lambda: started.feed.stats()["listeners"] == 1)
+        reader_ready(reader)
+        started.tick("c1")
+        assert reader.ids(1) == [11]
+
+
+def reader_ready(reader):
+    """The first bytes are out, so the stream has taken its beginning."""
+    assert reader.response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "field"),
+    [
+        (f"{EVENTS}?from=then", {}, "from"),
+        (f"{EVENTS}?from=now&after=3", {}, "from"),
+        (f"{EVENTS}?limit=3", {}, "limit"),
+        (f"{EVENTS}?after=x", {}, "after"),
+        (EVENTS, {"last-event-id": "x"}, "Last-Event-ID"),
+        (EVENTS, {"last-event-id": "-1"}, "Last-Event-ID"),
+    ],
+)
+def test_a_bad_beginning_is_refused(http, started, path, headers, field):
+    answer = http.get(path, headers={"accept": "text/event-stream", **headers})
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (400, "invalid_field", field)
+
+
+def test_an_unknown_conversation_is_not_followed(http, router):
+    for path in (EVENTS, f"{EVENTS}?from=now"):
+        answer = http.get(path, headers={"accept": "text/event-stream"})
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert router.feed.stats()["listeners"] == 0
+
+
+def test_a_quiet_stream_says_that_it_is_alive(http, started):
+    with Reader(http) as reader:
+        reader.ids(10)
+        timer = threading.Timer(0.7, started.tick, ["c1"])
+        timer.start()
+        assert reader.ids(1) == [11]
+        assert reader.heartbeats >= 2
+
+
+def test_streams_leave_nothing_behind_when_their_clients_go(http, started, server):
+    with Reader(http) as one, Reader(http) as two:
+        one.ids(10)
+        two.ids(10)
+        assert server.stats() == {"sse_clients": 2}
+    until(lambda: server.stats() == {"sse_clients": 0} and started.feed.stats()["listeners"] == 0)
+
+
+def test_only_so_many_may_follow(http, started, server, monkeypatch):
+    monkeypatch.setattr(server.app.state.door, "max_streams", 1)
+    with Reader(http) as reader:
+        reader.ids(10)
+        answer = http.get(EVENTS, headers={"accept": "text/event-stream"})
+        assert (answer.status_code, answer.json()["code"]) == (503, "too_many_streams")
+
+
+def test_a_client_that_lags_misses_nothing(http, started, monkeypatch):
+    """While the journal is being read for it, far more is published than is kept for one client."""
+    monkeypatch.setattr("gateway.sse.QUEUE_LIMIT", 20)
+    reading, release = threading.Event(), threading.Event()
+    with Reader(http) as reader:
+        reader.ids(10)
+        started.read_delay = lambda: (reading.set(), release.wait(10))
+        feed, started.feed = started.feed, type(started.feed)()
+        started.tick("c1")
+        started.feed = feed
+        started.tick("c1")  # does not follow the last one sent: back to the journal
+        assert reading.wait(10)
+        for _ in range(70):
+            started.tick("c1")
+        release.set()
+        assert reader.ids(72) == list(range(11, 83))
+
+
+def test_what_overflows_while_a_page_is_read_is_read_again(http, started, monkeypatch):
+    """The page was taken from the journal before the burst, and nothing is published after it."""
+    monkeypatch.setattr("gateway.sse.QUEUE_LIMIT", 5)
+    taken, release = threading.Event(), threading.Event()
+    with Reader(http) as reader:
+        reader.ids(10)
+        read = started.events
+
+        def slow(*args):
+            page = read(*args)
+            taken.set()
+            release.wait(10)
+            return page
+
+        started.events = slow
+        feed, started.feed = started.feed, type(started.feed)()
+        started.tick("c1")
+        started.feed = feed
+        started.tick("c1")
+        assert taken.wait(10)
+        for _ in range(10):
+            started.tick("c1")
+        arrived(http)
+        release.set()
+        assert reader.ids(12) == list(range(11, 23))
+
+
+def arrived(http):
+    """Return when the server's loop has taken what was published before."""
+    assert http.get("/livez").status_code == 200
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_readers_that_come_and_go_see_every_event_once(server, router, seed):
+    """Two threads publish while readers connect, read a little, break off and reconnect where they were."""
+    total, chance = 600, random.Random(seed)
+    router.tick("c1")
+    done = threading.Event()
+
+    def publish():
+        while router.seq("c1") < total:
+            router.tick("c1")
+            router.progress("c1", "noise")
+            done.wait(chance.random() / 500)
+
+    def read(seed):
+        dice, seen = random.Random(seed), []
+        with httpx2.Client(base_url=server.url, trust_env=False) as client:
+            while len(seen) < total:
+                headers = {"last-event-id": str(seen[-1])} if seen else {}
+                with Reader(client, **headers) as reader:
+                    for _ in range(dice.randint(1, 120)):
+                        found, _ = reader.next()
+                        if found is not None:
+                            seen.append(found)
+                        if len(seen) >= total:
+                            break
+        results.append(seen[:total])
+
+    results: list[list[int]] = []
+    threads = [threading.Thread(target=publish) for _ in range(2)]
+    threads += [threading.Thread(target=read, args=(seed * 10 + n,)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert results == [list(range(1, total + 1))] * 3
+
+
+def test_a_live_event_that_does_not_follow_sends_the_stream_back_to_the_journal(http, started):
+    """A publisher that lost events (it crashed between commit and publishing) tears no hole."""
+    with Reader(http) as reader:
+        reader.ids(10)
+        feed, started.feed = started.feed, type(started.feed)()
+        started.tick("c1")
+        started.tick("c1")
+        started.feed = feed
+        started.tick("c1")
+        assert reader.ids(3) == [11, 12, 13]
+
+
+def test_a_store_that_goes_away_ends_the_stream_and_the_client_comes_back(http, started):
+    with Reader(http) as reader:
+        reader.ids(10)
+        feed, started.feed = started.feed, type(started.feed)()
+        started.tick("c1")
+        started.store_down, started.feed = True, feed
+        started.tick("c1")
+        assert reader.next() is None
+    started.store_down = False
+    with Reader(http, **{"last-event-id": "10"}) as reader:
+        assert reader.ids(2) == [11, 12]
+
+
+# The client's side
+
+
+def test_the_client_follows_across_a_lost_connection(server, started, monkeypatch):
+    monkeypatch.setattr("gateway.client.RECONNECT_DELAY", 0.01)
+    with DaemonClient(server.url) as client:
+        follow = client.follow("c1", 8)
+        assert [next(follow)["seq"] for _ in range(2)] == [9, 10]
+        started.store_down = True
+        feed, started.feed = started.feed, type(started.feed)()
+        started.tick("c1")
+        started.feed = feed
+        started.tick("c1")
+        timer = threading.Timer(0.1, setattr, [started, "store_down", False])
+        timer.start()
+        assert [next(follow)["seq"] for _ in range(2)] == [11, 12]
+
+
+def test_the_client_gives_up_on_a_daemon_that_stays_away(monkeypatch):
+    monkeypatch.setattr("gateway.client.RECONNECT_DELAY", 0.01)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    with DaemonClient(url) as client:
+        with pytest.raises(Unreachable):
+            next(client.follow("c1", patience=0.05))
+        with pytest.raises(Unreachable):
+            client.status()
+        assert not client.is_alive()
+
+
+def test_the_client_tells_refusals_from_strangers(server, started):
+    with DaemonClient(server.url) as client:
+        with pytest.raises(Problem) as caught:
+            client.conversation("nobody")
+        assert (caught.value.code, caught.value.status) == ("not_found", 404)
+        with pytest.raises(Problem) as caught:
+            next(client.follow("nobody"))
+        assert caught.value.code == "not_found"
+        for strange in ("../../metrics", "..", "", "a/b", "ä b"):
+            with pytest.raises(Problem) as caught:
+                client.conversation(strange)
+            assert caught.value.status in (400, 404), strange
+    stranger = httpx2.MockTransport(lambda _: httpx2.Response(200, text="<html>"))
+    with pytest.raises(Unreachable, match="like a daemon"), DaemonClient("http://x", transport=stranger) as client:
+        client.status()
+
+
+def test_the_client_reads_all_pages(server, started):
+    from gateway_support import row
+
+    started.rows = [row(f"c{n}", n) for n in range(30)]
+    with DaemonClient(server.url) as client:
+        assert len(list(client.conversations(limit=25))) == 25
+        assert [e["seq"] for e in client.events("c1")] == list(range(1, 11))
+        assert [e["seq"] for e in client.events("c1", after=4, limit=3)] == [5, 6, 7]
