@@ -33,7 +33,7 @@ from persistence.contract import DeadLetterRow, MetricRow, OperationRow, Store
 from persistence.open_store import create_store
 from persistence.reader import Reader
 from persistence.writer import Writer
-from planning.load import load_planner
+from planning.load import load_planner, resolve_draft
 from planning.resolve import InvalidPlan, PlanLimits, resolve
 from router import PlanRefused, Router
 from supervision.backoff import Backoff
@@ -129,6 +129,7 @@ class Daemon:
                 log=self.telemetry.log,
             )
             self.http.start()
+        self.system.timers.schedule(_CLEANUP_EVERY, self._clean_up)
         address = None if self.http is None else self.http.url
         self.telemetry.log("daemon_ready", address=address, epoch=self.epoch, resumed=len(unfinished))
 
@@ -179,9 +180,8 @@ class Daemon:
         planner = load_planner(settings.planner, self.registry)
         synthesizer = load_synthesizer(settings.synthesizer, self.registry)
 
-        def planning(draft: DraftPlan) -> ResolvedPlan:
-            plan = planner.plan(draft)
-            return resolve(plan, self.registry, self._limits, origin="planner", finished=draft.finished)
+        def planning(draft: DraftPlan) -> Any:
+            return resolve_draft(planner, draft, self.registry, self._limits)
 
         return Parts(
             reader=self.reader,
@@ -258,6 +258,31 @@ class Daemon:
         path = f"/conversations/{call.conversation_id}/agents/{call.node}"
         self.system.dead_letters.add(path, f"late: {what}", call)
 
+    def _clean_up(self) -> None:
+        """Delete what has expired, off every thread that others wait for; then again after a while."""
+        settings = self.settings
+        journal = settings.journal_retention
+        keep = {
+            "keep_journal_ms": _FOREVER_MS if journal is None else round(journal * 1000),
+            "keep_logs_ms": round(settings.log_retention * 1000),
+            "keep_inbox_ms": round(settings.inbox_retention * 1000),
+        }
+
+        def cleaned(gone: Any) -> None:
+            if isinstance(gone, BaseException):
+                failed = {"error_type": type(gone).__name__, "error_message": str(gone)}
+                self.telemetry.log("error", where="cleanup", level="warning", **failed)
+            elif any(gone.values()):
+                rows = {table: count for table, count in gone.items() if count}
+                self.telemetry.log("cleaned_up", store=self.store.kind, rows=rows)
+            # A table that had more than one helping to delete is taken up again at once.
+            soon = not isinstance(gone, BaseException) and max(gone.values()) >= _MANY_ROWS
+            if not self.system.stopping:
+                self.system.timers.schedule(1.0 if soon else _CLEANUP_EVERY, self._clean_up)
+
+        now = self.system.clock.now_ms()
+        self.reader.submit(lambda: self.store.cleanup(now, **keep), done=cleaned)
+
     def _gauges(self) -> dict[str | tuple[str, str], float]:
         """Return figures for the metrics page; names are those of telemetry/metrics.py."""
         journal = self.writer.stats()
@@ -323,3 +348,8 @@ def letter_body(message: Any) -> bytes:
 
 
 _LETTER_BYTES = 65_536
+_CLEANUP_EVERY = 300.0
+"""Seconds between deletions of expired rows."""
+_FOREVER_MS = 2**60
+_MANY_ROWS = 5_000
+"""Rows of one table that a store deletes at once, at most."""

@@ -44,6 +44,7 @@ class AttemptActor(Actor):
         """Take the one command, then its outcome."""
         if isinstance(message, _Finished):
             self._call = None
+            self.working_on = None
             if isinstance(message.outcome, BaseException):
                 raise message.outcome
             self.succeed(self._command, message.outcome)
@@ -52,6 +53,7 @@ class AttemptActor(Actor):
             raise RestartRequested(f"restart asked for by {message.by}")
         elif self._command is None:
             self._command = message
+            self.working_on = type(message).__name__, self.system.clock.monotonic()
             self._call = self.begin(message)
         else:
             self.on_other(message)

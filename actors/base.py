@@ -89,6 +89,9 @@ class Actor(pykka.Actor):
     actor_inbox: Mailbox  # type: ignore[assignment]  # pykka's protocol, for our own envelopes
     actor_stopped: StopFlag  # type: ignore[assignment]  # stands for the threading.Event
 
+    working_on: tuple[str, float] | None = None
+    """What it waits for elsewhere, and since when (monotonic seconds): the tree shows it as the current message."""
+
     # Set on an instance only when needed: an idle actor should cost as little as it can.
     _state: int = STARTING
     _current: Any = None

@@ -76,15 +76,18 @@ def _above(path: str) -> str:
 def _row(actor: Actor, note: Note | None, now: float) -> dict[str, Any]:
     # The actor goes on while it is looked at, so each of its fields is read once.
     current, since = actor._current, actor._since  # noqa: SLF001  # plain reads instead of bookkeeping per message
+    name = None if current is None else type(current).__name__
+    if name is None and actor.working_on is not None:
+        name, since = actor.working_on
     age = actor.actor_inbox.oldest_age
     return {
         "path": actor.path,
         "kind": actor.kind or type(actor).__name__,
-        "state": _state(actor._state, busy=current is not None),  # noqa: SLF001  # as above
+        "state": _state(actor._state, busy=name is not None),  # noqa: SLF001  # as above
         "mailbox": len(actor.actor_inbox) + len(actor._kept or ()),  # noqa: SLF001  # as above
         "oldest_age": age,
-        "current": type(current).__name__ if current is not None else None,
-        "current_age": max(0.0, now - since) if current is not None else None,
+        "current": name,
+        "current_age": max(0.0, now - since) if name is not None else None,
         "restarts": note.restarts if note else actor.incarnation - 1,
         "last_cause": note.last_cause if note else None,
     }

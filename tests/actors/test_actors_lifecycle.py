@@ -147,7 +147,7 @@ def test_a_crash_is_logged_with_its_place_and_class(system, parent, heard, log):
     assert level == "error"
     assert fields["actor"] == "/parent/child"
     assert (fields["kind"], fields["error_type"], fields["error_class"]) == ("child", "ValueError", "permanent")
-    assert fields["error"] == "bad [0m"
+    assert fields["error_message"] == "bad [0m"
     assert "test_actors_lifecycle.py" in fields["where"]
 
 
