@@ -75,8 +75,16 @@ class Vocabulary:
 
     def pick(self, text: str, *, without: Sequence[str] = ()) -> list[Pick]:
         """Return the agents a message is about, the best first."""
-        left = set(words_of(text))
+        words = set(words_of(text))
         candidates = [agent for agent in self._agents if agent.name not in without]
+        # What only an agent's examples mention are names of things, most likely; they speak for it only when nobody's
+        # own description has anything to do with the message.
+        named = [agent for agent in candidates if words & self._spoken[agent.name]]
+        return self._greedy(named, words, named_only=True) or self._greedy(candidates, words, named_only=False)[:1]
+
+    def _greedy(self, candidates: list[AgentSpec], words: set[str], *, named_only: bool) -> list[Pick]:
+        left = set(words)
+        candidates = list(candidates)
         picks: list[Pick] = []
         while candidates and left:
             # Between equals, the agent that says less besides: "stock" is more about `stock` than about `low_stock`.
@@ -86,8 +94,8 @@ class Vocabulary:
             if score < _ENOUGH:
                 break
             spoke = left & set(self._weights[best.name])
-            if picks and not spoke & self._spoken[best.name]:
-                continue  # only its examples mention these words: they are the names of things
+            if named_only and not spoke & self._spoken[best.name]:
+                continue
             picks.append(Pick(best, score, tuple(sorted(spoke))))
             left -= spoke
         return picks

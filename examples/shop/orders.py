@@ -76,7 +76,7 @@ def order_status(order_id: OrderId) -> OrderStatus:
     "the best seller was {best_seller}",
 )
 def sales_figures(period: MessageText) -> Sales:
-    """How much we sold over a period: orders, units, revenue, best seller."""
+    """How much we sell or sold over a period, such as last month or week: orders, units, revenue, best seller."""
     pause()
     first, last = _period(period)
     found = rows(
