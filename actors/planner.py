@@ -11,11 +11,10 @@ from typing import Any, ClassVar
 
 from actors.attempt import AttemptActor
 from actors.execution import Call, Execution
-from messages.plan import ResolvedPlan
 from messages.planning import DraftPlan, PlanReady
 
-Planning = Callable[[DraftPlan], ResolvedPlan]
-"""Thinks up and checks a plan; may block; may be a coroutine function."""
+Planning = Callable[[DraftPlan], Any]
+"""Thinks up and checks a plan: returns a `ResolvedPlan`, or a coroutine of one; may block."""
 
 
 class PlannerActor(AttemptActor):

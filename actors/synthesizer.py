@@ -9,8 +9,8 @@ from actors.attempt import AttemptActor
 from actors.execution import Call, Execution
 from messages.synthesis import Synthesize, Synthesized
 
-Synthesis = Callable[[Synthesize], str]
-"""Writes the reply's text; may block; may be a coroutine function."""
+Synthesis = Callable[[Synthesize], Any]
+"""Writes the reply's text, or returns a coroutine of it; may block."""
 
 
 class SynthesizerActor(AttemptActor):
