@@ -1,0 +1,81 @@
+"""Agents, planners and synthesizers for tests inside one process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+from agents import Context, MessageText, PermanentError, agent
+
+CALLS: list[str] = []
+GATE = threading.Event()
+"""Set: `gated` goes on."""
+
+
+@agent
+async def quick(text: str = "x") -> dict[str, str]:
+    """Answer at once."""
+    CALLS.append("quick")
+    return {"text": text}
+
+
+@agent
+def gated() -> str:
+    """Wait until the test lets it go."""
+    CALLS.append("gated")
+    assert GATE.wait(20)
+    return "open"
+
+
+@agent(cache_ttl=60)
+def cached(text: str) -> dict[str, str]:
+    """Answer from the cache the second time."""
+    CALLS.append("cached")
+    return {"text": text}
+
+
+@agent(approval=True)
+def risky() -> str:
+    """Do something a person must agree to."""
+    CALLS.append("risky")
+    return "done"
+
+
+@agent(retries=0)
+def failing() -> str:
+    """Fail for good."""
+    CALLS.append("failing")
+    raise PermanentError("never")
+
+
+@agent
+def contextual(question: MessageText, ctx: Context) -> dict[str, str]:
+    """Show what an agent is told."""
+    return {"question": question, "context": ctx.context, "key": ctx.idempotency_key, "user": ctx.user_id or ""}
+
+
+async def plan_later(text: str, context: Any) -> dict[str, Any]:
+    """A planner that is a coroutine function; knows what failed."""
+    await asyncio.sleep(0)
+    CALLS.append("plan")
+    if "unknown" in text:
+        return {"nodes": [{"id": "n", "agent": "nobody"}]}
+    if context.failed:
+        return {"nodes": [{"id": "other", "agent": "quick", "inputs": {"text": "instead"}}]}
+    return {"nodes": [{"id": "n", "agent": "failing", "on_failure": "replan"}]}
+
+
+def plan_raising(text: str, context: Any) -> Any:
+    """A planner that fails."""
+    raise RuntimeError("no idea")
+
+
+def say_shortly(text: str, results: dict[str, Any], context: Any) -> str:
+    """A synthesizer that is a function."""
+    return f"{len(results)} results for {text}"
+
+
+def say_nothing(text: str, results: dict[str, Any], context: Any) -> str:
+    """A synthesizer that fails."""
+    raise RuntimeError("speechless")

@@ -1,0 +1,240 @@
+"""One daemon inside the test's process, on the memory store: policies, repetitions, planners, synthesizers, caches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import policy_agents
+import pytest
+
+from config import Settings
+from daemon import Daemon
+from messages.inbound import Accepted, Cancel, Pause, Refused, Resume, UserMessage
+from messages.plan import Plan
+from serving import make_telemetry, running
+
+DEADLINE = 15.0
+
+
+class Talk:
+    """Talks to a daemon as a gateway would."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon = daemon
+        self.events: list[Any] = []
+        self._changed = threading.Condition()
+        daemon.feed.subscribe(None, self._hear, quick=True)
+
+    def _hear(self, event: Any) -> None:
+        with self._changed:
+            self.events.append(event)
+            self._changed.notify_all()
+
+    def ask(self, message: Any) -> Accepted | Refused:
+        box: list[Any] = []
+        done = threading.Event()
+
+        def answer(what: Any) -> None:
+            box.append(what)
+            done.set()
+
+        assert self.daemon.router is not None
+        self.daemon.router.submit(message, answer)
+        assert done.wait(DEADLINE)
+        return box[0]
+
+    def say(self, text: str = "hi", plan: Any = None, conversation_id: str = "c", **fields: Any) -> Accepted | Refused:
+        resolved = None if plan is None else Plan.model_validate(plan)
+        return self.ask(UserMessage(conversation_id=conversation_id, text=text, plan=resolved, **fields))
+
+    def wait_for(self, kind: str, count: int = 1, **fields: Any) -> list[Any]:
+        def found() -> list[Any]:
+            return [e for e in self.events if e.type == kind and all(getattr(e, k) == v for k, v in fields.items())]
+
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(found()) >= count, DEADLINE), (kind, fields, self.events)
+            return found()
+
+
+@contextmanager
+def talking(**settings: Any) -> Iterator[Talk]:
+    policy_agents.CALLS.clear()
+    policy_agents.GATE.clear()
+    chosen = Settings(
+        state_storage="memory", agents_from=("policy_agents",), http_bind="off", log_level="CRITICAL", **settings
+    )
+    telemetry = make_telemetry(chosen)
+    try:
+        with running(chosen, telemetry) as daemon:
+            yield Talk(daemon)
+            policy_agents.GATE.set()
+    finally:
+        policy_agents.GATE.set()
+        telemetry.close(2.0)
+
+
+@pytest.fixture
+def talk() -> Iterator[Talk]:
+    with talking() as each:
+        yield each
+
+
+def one(agent: str, **fields: Any) -> dict[str, Any]:
+    return {"nodes": [{"id": "n", "agent": agent, **fields}]}
+
+
+def test_the_same_message_id_twenty_times_at_once_is_one_run(talk):
+    """Every caller gets that run's request, whoever was first."""
+    answers: list[Any] = []
+    start = threading.Barrier(20)
+
+    def send() -> None:
+        start.wait()
+        answers.append(talk.say(plan=one("quick"), message_id="m1"))
+
+    threads = [threading.Thread(target=send) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({answer.request_id for answer in answers}) == 1
+    assert sum(not answer.duplicate for answer in answers) == 1
+    talk.wait_for("reply.sent")
+    assert policy_agents.CALLS == ["quick"]
+    late = talk.say(plan=one("quick"), message_id="m1")
+    assert late.duplicate
+    assert late.reply_seq == talk.events[-2].seq
+    conflict = talk.say("other words", message_id="m1")
+    assert (type(conflict), conflict.code) == (Refused, "message_id_conflict")
+
+
+@pytest.mark.parametrize("policy", ["interrupt", "rollback"])
+def test_a_newer_message_takes_over(talk, policy):
+    """The running request is answered as cancelled; a rollback takes it out of what agents are told."""
+    talk.say("old question", one("gated"))
+    talk.wait_for("node.started")
+    talk.say("new question", one("contextual"), busy_policy=policy)
+    old, new = talk.wait_for("reply.sent", 2)
+    assert (old.status, old.forgotten) == ("cancelled", policy == "rollback")
+    assert new.status == "completed"
+    assert ("old question" in new.data["n"]["context"]) == (policy == "interrupt")
+
+
+def test_reject_refuses_while_a_request_runs(talk):
+    """The sender is told, and the running request goes on."""
+    talk.say("one", one("gated"))
+    refused = talk.say("two", one("quick"), busy_policy="reject")
+    assert refused.code == "conversation_busy"
+    policy_agents.GATE.set()
+    assert talk.wait_for("reply.sent")[0].status == "completed"
+
+
+def test_cancel_during_a_blocking_agent_answers_at_once(talk):
+    """The thread is left to itself; its late result is a dead letter, never a result."""
+    talk.say("one", one("gated"))
+    talk.wait_for("node.started")
+    assert isinstance(talk.ask(Cancel(conversation_id="c")), Accepted)
+    assert talk.wait_for("reply.sent")[0].status == "cancelled"
+    policy_agents.GATE.set()
+    assert talk.say("two", one("quick")).seq
+    assert talk.wait_for("reply.sent", 2)[1].status == "completed"
+
+
+def test_control_in_the_wrong_state_is_refused(talk):
+    """Nothing to cancel, nothing to resume, no such conversation."""
+    assert talk.ask(Cancel(conversation_id="nobody")).code == "not_found"
+    talk.say("one", one("quick"))
+    talk.wait_for("reply.sent")
+    assert talk.ask(Cancel(conversation_id="c")).code == "wrong_state"
+    assert talk.ask(Resume(conversation_id="c")).code == "wrong_state"
+    assert isinstance(talk.ask(Pause(conversation_id="c")), Accepted)
+    assert talk.ask(Pause(conversation_id="c")).code == "wrong_state"
+
+
+def test_a_plan_that_needs_approval_waits_for_a_person(talk):
+    """Not one of its agents runs before `resume`."""
+    talk.say("one", {"nodes": [{"id": "a", "agent": "quick"}, {"id": "b", "agent": "risky"}]})
+    talk.wait_for("phase.changed", to_phase="awaiting_approval")
+    assert policy_agents.CALLS == []
+    talk.ask(Resume(conversation_id="c", by="ann"))
+    assert talk.wait_for("reply.sent")[0].status == "completed"
+
+
+def test_a_result_is_reused_while_it_lasts(talk):
+    """By agent, contract and inputs, over all conversations."""
+    for number, conversation in enumerate("ab"):
+        talk.say("x", one("cached", inputs={"text": "same"}), conversation)
+        talk.wait_for("reply.sent", number + 1)
+    talk.say("x", one("cached", inputs={"text": "other"}), "c")
+    replies = talk.wait_for("reply.sent", 3)
+    assert [reply.data["n"]["text"] for reply in replies] == ["same", "same", "other"]
+    assert policy_agents.CALLS == ["cached", "cached"]
+    assert [event.cached for event in talk.wait_for("node.succeeded", 3)] == [False, True, False]
+
+
+def test_an_agent_is_told_the_conversation_so_far(talk):
+    """The question itself is not repeated in the context."""
+    talk.say("my name is Ann", one("quick"), user_id="u7")
+    talk.wait_for("reply.sent")
+    talk.say("what is my name?", one("contextual"), user_id="u7")
+    told = talk.wait_for("reply.sent", 2)[1].data["n"]
+    assert "user: my name is Ann" in told["context"]
+    assert "what is my name?" not in told["context"]
+    assert told["question"] == "what is my name?"
+    assert told["user"] == "u7"
+
+
+def test_a_planner_of_ones_own_may_be_async_and_is_told_what_failed():
+    """A node that fails with `replan` brings the planner back once more."""
+    with talking(planner="policy_agents:plan_later") as talk:
+        talk.say("please")
+        (reply,) = talk.wait_for("reply.sent")
+        assert reply.status == "completed"
+        assert reply.data == {"other": {"text": "instead"}}
+        assert policy_agents.CALLS == ["plan", "failing", "plan", "quick"]
+
+
+@pytest.mark.parametrize(
+    ("planner", "words"), [("plan_raising", "RuntimeError: no idea"), ("plan_later", "no agent 'nobody'")]
+)
+def test_a_planner_that_fails_or_plans_nonsense_fails_the_request_truthfully(planner, words):
+    """The reason is in the reply; the daemon goes on."""
+    with talking(planner=f"policy_agents:{planner}", base_retry_delay=0.01, max_retries=1) as talk:
+        talk.say("unknown")
+        (reply,) = talk.wait_for("reply.sent")
+        assert reply.status == "failed"
+        assert words in reply.text
+        talk.say("x", one("quick"))
+        assert talk.wait_for("reply.sent", 2)[1].status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("synthesizer", "status", "words"),
+    [("say_shortly", "completed", "1 results for x"), ("say_nothing", "partial", "RuntimeError: speechless")],
+)
+def test_a_synthesizer_of_ones_own_and_one_that_fails(synthesizer, status, words):
+    """Results are never thrown away because nobody found words for them."""
+    with talking(synthesizer=f"policy_agents:{synthesizer}", base_retry_delay=0.01, max_retries=1) as talk:
+        talk.say("x", one("quick"))
+        (reply,) = talk.wait_for("reply.sent")
+        assert (reply.status, reply.data) == (status, {"n": {"text": "x"}})
+        assert words in reply.text
+
+
+def test_a_hundred_conversations_leave_nothing_running(talk):
+    """When all are answered, only supervisors are left."""
+    for number in range(100):
+        talk.say("x", one("quick"), f"c{number}")
+    talk.wait_for("reply.sent", 100)
+    talk.wait_for("phase.changed", 100, to_phase="completed")
+    done = threading.Event()
+    for _ in range(200):
+        kinds = {row["kind"] for row in talk.daemon.system.tree.rows()}
+        if kinds == {"router", "supervisor"}:
+            break
+        done.wait(0.02)
+    assert kinds == {"router", "supervisor"}
+    assert talk.daemon.system.dead_letters.total == 0
