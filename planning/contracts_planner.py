@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import count
+from typing import Any, Final
 
 from agents.registry import Registry
 from agents.spec import AgentSpec
@@ -19,8 +20,13 @@ from messages.plan import Plan, PlanNode
 from planning.schema_paths import Schema, can_take, fields_of, items_of, pattern_of, types_of
 from planning.words import Vocabulary
 
-_DEEPEST = 5
+_DEEPEST: Final = 5
 """Agents in a chain that feed each other; more is a sign of contracts that feed in circles."""
+_MOST_TRIES: Final = 2_000
+"""Agents tried as a source while one agent is added: where many feed each other, the ways multiply."""
+_LONGEST_ID: Final = 56
+"""Characters of an agent's name in a node id: what is left of 64 takes a number."""
+_FLAGS: Final = re.compile(r"\(\?([aimsx]+)\)")
 
 
 class ContractsPlanner:
@@ -35,7 +41,8 @@ class ContractsPlanner:
 
         `failed` are nodes that failed before: their agents are not asked again.
         """
-        usable = [agent for agent in self._agents if _node_id(agent.name) not in failed]
+        names = {*failed, *map(_agent_part, failed)}
+        usable = [agent for agent in self._agents if _node_id(agent.name) not in names]
         picked = self._vocabulary.pick(text, without=[agent.name for agent in self._agents if agent not in usable])
         chosen = [pick.agent for pick in picked]
         names_nothing = not self._vocabulary.unexplained(text, chosen)
@@ -63,27 +70,31 @@ class _Draft:
     vocabulary: Vocabulary
     nodes: list[PlanNode] = field(default_factory=list)
     _by_agent: dict[str, list[str]] = field(default_factory=dict)
+    _tries: int = 0
 
     def add(self, agent: AgentSpec) -> bool:
         """Add an agent with all it needs; False, and nothing is added, when something cannot be had."""
-        if agent.name in self._by_agent:
-            return True
-        before = len(self.nodes), dict(self._by_agent)
-        if self._place(agent, ()):
-            return True
-        del self.nodes[before[0] :]
-        self._by_agent = before[1]
-        return False
+        self._tries = 0
+        return self._place(agent, ())
 
     def _place(self, agent: AgentSpec, above: tuple[str, ...]) -> bool:
         if agent.name in self._by_agent:
             return True
-        if agent.name in above or len(above) >= _DEEPEST:
+        self._tries += 1
+        if agent.name in above or len(above) >= _DEEPEST or self._tries > _MOST_TRIES:
             return False
+        nodes, by_agent = len(self.nodes), dict(self._by_agent)
+        if self._fill(agent, above):
+            return True
+        del self.nodes[nodes:]  # what was placed only for the sake of this agent
+        self._by_agent = by_agent
+        return False
+
+    def _fill(self, agent: AgentSpec, above: tuple[str, ...]) -> bool:
         inputs: dict[str, Any] = {}
         spread: tuple[str, list[Any]] | None = None
         for name, schema, required in _fields(agent):
-            found = self._in_text(schema)
+            found = self._in_text(agent, name, schema)
             is_list = items_of(schema) is not None
             if found and is_list:
                 inputs[name] = found
@@ -102,29 +113,34 @@ class _Draft:
     def _put(self, agent: AgentSpec, inputs: dict[str, Any], spread: tuple[str, list[Any]] | None) -> None:
         """Add the node; an input with several values in the message gets a node for each."""
         name = _node_id(agent.name)
+        taken = {node.id for node in self.nodes}
         ids: list[str] = []
         values = [None] if spread is None else spread[1]
-        for number, value in enumerate(values, 1):
+        numbers = count(1)
+        for value in values:
             given = inputs if spread is None else {**inputs, spread[0]: value}
-            ids.append(name if number == 1 else f"{name}_{number}")
+            named = (name if number == 1 else f"{name}_{number}" for number in numbers)
+            ids.append(next(node_id for node_id in named if node_id not in taken))
             self.nodes.append(PlanNode(id=ids[-1], agent=agent.name, task=_task(agent), inputs=given))
         self._by_agent[agent.name] = ids
 
     # Where an input comes from
 
-    def _in_text(self, schema: Schema) -> list[Any]:
+    def _in_text(self, agent: AgentSpec, name: str, schema: Schema) -> list[Any]:
         pattern = pattern_of(schema)
+        if pattern is not None:
+            return _taken(agent, name, _occurrences(pattern, self.text))
         below = items_of(schema)
-        if pattern is None and below is not None:
-            pattern = pattern_of(below)
-        return [] if pattern is None else _occurrences(pattern, self.text)
+        pattern = None if below is None else pattern_of(below)
+        found = [] if pattern is None else _occurrences(pattern, self.text)
+        return found if agent.contract.validate_field(name, found) is None else []
 
     def _from_elsewhere(self, agent: AgentSpec, name: str, schema: Schema, above: tuple[str, ...]) -> Any:
-        if name in ("user_id", "user") and self.user_id is not None and "string" in types_of(schema):
+        if name in ("user_id", "user") and self.user_id is not None and _taken(agent, name, [self.user_id]):
             return self.user_id
         pattern = pattern_of(schema)
         if pattern is not None and self.context:
-            mentioned = _occurrences(pattern, self.context)
+            mentioned = _taken(agent, name, _occurrences(pattern, self.context))
             if mentioned:
                 return mentioned[-1]
         return self._from_agent(agent, name, schema, above)
@@ -168,7 +184,7 @@ def _path_to(agent: AgentSpec, name: str, schema: Schema) -> str | None:
         return name
     for field_name, below in [*fields.items(), ("", output)]:
         items = items_of(below)
-        inner = {} if items is None else fields_of(items)
+        inner = {} if items is None or "." in field_name else fields_of(items)
         if name in inner and _fits(schema, inner[name]):
             return f"{field_name}.0.{name}" if field_name else f"0.{name}"
     return None
@@ -183,16 +199,28 @@ def _fits(target: Schema, source: Schema) -> bool:
 
 def _occurrences(pattern: str, text: str) -> list[str]:
     """Return what in the text matches a field's pattern, as whole words, once each."""
-    bare = pattern.removeprefix("^").removesuffix("$")
+    leading = _FLAGS.match(pattern)
+    flags = "" if leading is None else leading.group(1)
+    bare = pattern[0 if leading is None else leading.end() :].removeprefix("^").removesuffix("$")
     try:
-        found = re.finditer(rf"(?<![\w-])(?:{bare})(?![\w-])", text)
+        found = re.finditer(rf"(?<![\w-])(?{flags}:{bare})(?![\w-])", text)
         return list(dict.fromkeys(match.group(0).rstrip("-") for match in found if match.group(0)))
     except re.error:
         return []
 
 
+def _taken(agent: AgentSpec, name: str, values: list[str]) -> list[str]:
+    """Return those values that this input takes: a pattern is not all that a contract may ask for."""
+    return [value for value in values if agent.contract.validate_field(name, value) is None]
+
+
 def _node_id(agent: str) -> str:
-    return agent.replace(".", "_")
+    return agent.replace(".", "_")[:_LONGEST_ID]
+
+
+def _agent_part(node_id: str) -> str:
+    """Return the id that the first node of the same agent has."""
+    return re.sub(r"_\d+$", "", node_id)
 
 
 def _task(agent: AgentSpec) -> str:

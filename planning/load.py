@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,9 +12,10 @@ from pydantic_core import to_json
 
 from agents.registry import Registry, load_function
 from messages.failure import Failure
-from messages.plan import Plan
+from messages.plan import Plan, ResolvedPlan
 from messages.planning import DraftPlan
 from planning.contracts_planner import ContractsPlanner
+from planning.resolve import PlanLimits, resolve
 
 
 class PlanUnreadable(Exception):
@@ -43,10 +44,8 @@ class PlanningContext:
 class Planner(Protocol):
     """Thinks up plans."""
 
-    is_async: bool
-
     def plan(self, draft: DraftPlan) -> Any:
-        """Return a `Plan`, or a coroutine of one when `is_async`."""
+        """Return a `Plan`, or a coroutine of one."""
 
 
 class FunctionPlanner:
@@ -55,7 +54,6 @@ class FunctionPlanner:
     def __init__(self, function: Callable[..., Any], registry: Registry) -> None:
         self._function = function
         self._registry = registry
-        self.is_async = inspect.iscoroutinefunction(function)
 
     def plan(self, draft: DraftPlan) -> Any:
         """Ask the function."""
@@ -69,13 +67,11 @@ class FunctionPlanner:
             failed=draft.failed,
         )
         answer = self._function(draft.text, context)
-        return _later(answer) if self.is_async else as_plan(answer)
+        return _later(answer) if inspect.isawaitable(answer) else as_plan(answer)
 
 
 class ContractsAsPlanner:
     """The contracts planner behind the same face."""
-
-    is_async = False
 
     def __init__(self, registry: Registry) -> None:
         self._planner = ContractsPlanner(registry)
@@ -100,6 +96,19 @@ def as_plan(answer: Any) -> Plan:
         return Plan.model_validate_json(to_json(answer))
     except (ValidationError, ValueError) as error:
         raise PlanUnreadable(f"the planner returned {type(answer).__name__}, which is no plan: {error}") from None
+
+
+def resolve_draft(planner: Planner, draft: DraftPlan, registry: Registry, limits: PlanLimits) -> Any:
+    """Return the checked plan for a message, or a coroutine of it. Raises `PlanUnreadable` or `InvalidPlan`."""
+
+    def checked(plan: Plan) -> ResolvedPlan:
+        return resolve(plan, registry, limits, origin="planner", finished=draft.finished)
+
+    async def checked_later(plan: Awaitable[Plan]) -> ResolvedPlan:
+        return checked(await plan)
+
+    plan = planner.plan(draft)
+    return checked_later(plan) if inspect.isawaitable(plan) else checked(plan)
 
 
 async def _later(answer: Any) -> Plan:

@@ -17,6 +17,7 @@ from workflow.graph import references, source_of
 
 _FIELD: Final = re.compile(r"\{\{|\}\}|\{([A-Za-z_][\w.]*)(?::([^{}]{0,20}))?\}")
 _FORMAT: Final = re.compile(r"[<>^]?[+-]?,?\d{0,3}(?:,)?(?:\.\d{1,2})?[dfs%]?")
+_INDEX: Final = re.compile(r"[0-9]{1,9}")
 _SHOWN_ITEMS: Final = 6
 
 
@@ -67,14 +68,17 @@ def show(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:,.2f}"
+        return f"{value:,.2f}" if value == 0 or 0.01 <= abs(value) < 1e15 else f"{value:g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{_words(str(key))} {show(part)}" for key, part in list(value.items())[:_SHOWN_ITEMS])
+        return (
+            ", ".join(f"{_words(str(key))} {show(part)}" for key, part in list(value.items())[:_SHOWN_ITEMS])
+            or "nothing"
+        )
     if isinstance(value, list):
         shown = "; ".join(show(part) for part in value[:_SHOWN_ITEMS])
         more = len(value) - _SHOWN_ITEMS
         return f"{shown}; and {more} more" if more > 0 else shown or "none"
-    return str(value)
+    return str(value) or "nothing"
 
 
 def _look_up(result: Any, path: str) -> Any:
@@ -82,7 +86,7 @@ def _look_up(result: Any, path: str) -> Any:
     for step in path.split("."):
         if isinstance(value, Mapping) and step in value:
             value = value[step]
-        elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+        elif isinstance(value, list) and _INDEX.fullmatch(step) and int(step) < len(value):
             value = value[int(step)]
         elif path == "result":
             return result

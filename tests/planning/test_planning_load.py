@@ -1,0 +1,90 @@
+"""The configuration names a planner; whatever it is, what comes out is a checked plan or a clear error."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from functools import partial
+from types import ModuleType
+
+import pytest
+from planning_agents import shop
+
+from agents.errors import AgentDefinitionError
+from messages.plan import Plan, ResolvedPlan
+from messages.planning import DraftPlan
+from planning.load import PlanUnreadable, load_planner, resolve_draft
+from planning.resolve import InvalidPlan, PlanLimits
+
+SHOP = shop()
+DRAFT = DraftPlan("c", "r", 1, "stock of AB-1", "u", "before", finished={"f": 1})
+NODES = {"nodes": [{"id": "s", "agent": "stock", "inputs": {"sku": "AB-1"}}]}
+
+
+def blocking(text, context):
+    assert (text, context.user_id, context.context, context.finished) == ("stock of AB-1", "u", "before", {"f": 1})
+    assert "stock" in context.agents
+    return NODES
+
+
+async def later(text, context):
+    await asyncio.sleep(0)
+    return Plan.model_validate(NODES)
+
+
+class Callable:
+    """An object, as frameworks like them."""
+
+    async def __call__(self, text, context):
+        return NODES
+
+
+@pytest.fixture(autouse=True)
+def planners(monkeypatch):
+    made = ModuleType("some_planners")
+    vars(made).update(
+        blocking=blocking, later=later, an_object=Callable(), part=partial(later), number=5, nothing=lambda *_: None,
+        wrong=lambda *_: {"nodes": [{"id": "s"}]}, unknown=lambda *_: {"nodes": [{"id": "s", "agent": "nobody"}]},
+        odd=lambda *_: object(),
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "some_planners", made)
+
+
+def outcome(name):
+    found = resolve_draft(load_planner(name, SHOP), DRAFT, SHOP, PlanLimits())
+    return asyncio.run(found) if asyncio.iscoroutine(found) else found
+
+
+@pytest.mark.parametrize(
+    "name", ["contracts", *(f"some_planners:{n}" for n in ("blocking", "later", "an_object", "part"))]
+)
+def test_functions_blocking_or_async_and_the_default_give_checked_plans(name):
+    resolved = outcome(name)
+    assert isinstance(resolved, ResolvedPlan)
+    assert [node.agent for node in resolved.nodes] == ["stock"] and resolved.origin == "planner"
+
+
+@pytest.mark.parametrize("name", ["nothing", "wrong", "odd"])
+def test_what_is_no_plan_is_said(name):
+    with pytest.raises(PlanUnreadable, match="which is no plan"):
+        outcome(f"some_planners:{name}")
+
+
+def test_a_plan_of_unknown_agents_is_refused():
+    with pytest.raises(InvalidPlan, match="no agent 'nobody'"):
+        outcome("some_planners:unknown")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("contract", "it takes module:function"),
+        ("nowhere:plan", "cannot import nowhere"),
+        ("some_planners:plan", "some_planners has no plan"),
+        ("some_planners:number", "is a int, not a function"),
+        (":x", "it takes module:function"),
+    ],
+)
+def test_a_wrong_name_says_what_is_right(name, why):
+    with pytest.raises(AgentDefinitionError, match=f"planner.*{why}"):
+        load_planner(name, SHOP)
