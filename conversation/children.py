@@ -7,8 +7,11 @@ whether and when its work is tried again, and the core is told.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
+
+from pykka import ActorDeadError
 
 from actors.base import Actor
 from actors.failures import as_failure
@@ -113,7 +116,8 @@ class Children:
         for name, record in list(self._working.items()):
             if names.get(name) != record.child:
                 self._leaving[name] = self._working.pop(name)
-                self._owner.system.tell(record.ref, Stop(record.ref))
+                with suppress(ActorDeadError):  # it has ended by itself, and its report is on the way
+                    record.ref.tell(Stop(record.ref))
 
     def _start(self, durable: State, child: Child, memory: Memory) -> NodeFailure | None:
         request = durable.request

@@ -50,7 +50,7 @@ DRIVERS = {
     "fastapi": {"gateway/"},
     "uvicorn": {"gateway/"},
     "typer": {"cli/", "run.py"},
-    "pykka": {"actors/", "supervisor.py", "router.py", "benchmarks/"},
+    "pykka": {"actors/", "conversation/", "supervisor.py", "router.py", "benchmarks/"},
 }
 """Third-party or standard packages that only these files may import."""
 
