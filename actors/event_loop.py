@@ -1,149 +1,208 @@
-"""The event loop that runs async agents: one thread, fed from any other with one wake-up for many calls."""
+"""The event loop that runs async agents: one thread, fed from any other with one wake-up for many calls.
+
+Nothing an agent does ends it: what escapes a task, even `SystemExit` out of a task that an agent began itself, is
+reported and the loop goes on. An agent that blocks it is named by a watchdog; it cannot be stopped.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import Context
+from types import FrameType
+from typing import Any, Final
 
-Begin = Callable[[], None]
+from actors.blocking_pool import BlockingPool
+from actors.pool_executor import PoolExecutor
+
+_BATCH: Final = 256
+"""Calls begun in one turn of the loop: some milliseconds, so that running tasks are not kept waiting."""
+_FRAMES: Final = 6
+"""Innermost frames shown of whoever blocks the loop."""
+
+Blocked = Callable[[float, str, str], None]
+"""Told seconds, the name of the task (empty: none), and where it is."""
 
 
 class EventLoop:
     """Runs coroutines; whatever they raise stays with them."""
 
-    def __init__(self, *, blocked: Callable[[float, str], None] | None = None, blocked_after: float = 1.0) -> None:
-        self._loop = asyncio.new_event_loop()
+    def __init__(
+        self,
+        *,
+        blocked: Blocked,
+        escaped: Callable[[str, BaseException], None],
+        blocked_after: float = 1.0,
+        to_thread: BlockingPool,
+    ) -> None:
         self._blocked = blocked
+        self._escaped = escaped
         self._blocked_after = blocked_after
-        self._queue: deque[Begin] = deque()
+        self._to_thread = to_thread
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._posted: deque[Callable[[], Any]] = deque()
         self._woken = False
-        self._lock = threading.Lock()
-        self.current = ""
-        """Name of the coroutine that is being stepped."""
-        self._tick = time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ended = False
         self._stopping = threading.Event()
+        self._beaten = threading.Event()
         self._thread = threading.Thread(target=self._run, name="agents-event-loop", daemon=True)
         self._watchdog = threading.Thread(target=self._watch, name="agents-loop-watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin to run."""
+        """Begin to run; calls posted before are run then."""
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_task_factory(_named_like_its_maker)
+        self._loop.set_exception_handler(self._unhandled)
+        self._loop.set_default_executor(PoolExecutor(self._to_thread))
         self._thread.start()
         self._watchdog.start()
 
-    def post(self, call: Begin) -> None:
-        """Call `call()` on the loop's thread soon; it must not raise."""
-        with self._lock:
-            self._queue.append(call)
-            if self._woken:
-                return
+    def post(self, call: Callable[[], Any]) -> None:
+        """Call `call()` on the loop's thread soon; it must not raise. From any thread; after the end it is dropped."""
+        # No lock: the flag is set after appending and cleared before draining, so a call is never left lying; at worst
+        # two threads wake the loop for one.
+        self._posted.append(call)
+        if not self._woken and self._loop is not None:
             self._woken = True
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._drain)
+            try:
+                self._loop.call_soon_threadsafe(self._drain)
+            except RuntimeError:  # the loop is closed
+                self._posted.clear()
 
-    def run(self, name: str, coroutine: Coroutine[Any, Any, Any], done: Callable[[Any], None]) -> asyncio.Task[None]:
-        """Run a coroutine as a task; only on the loop's thread. `done` gets its value or what it raised."""
-        task = self._loop.create_task(self._guard(name, coroutine, done), name=name)
+    def spawn(
+        self,
+        name: str,
+        begin: Callable[[], Awaitable[Any]],
+        done: Callable[[Any], None],
+        context: Context | None = None,
+    ) -> asyncio.Task[None]:
+        """Run `begin()` as a task, in an empty context if none is given; only on the loop's thread.
+
+        `done` is told its value or what it raised, on the loop's thread; it must not raise.
+        """
+        task = asyncio.Task(self._guard(begin, done), loop=self._loop, name=name, context=context or Context())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         return task
+
+    def lingering(self) -> list[str]:
+        """Return the names of tasks that were cancelled and have not ended yet."""
+        return sorted(task.get_name() for task in self._tasks.copy() if task.cancelling() and not task.done())
 
     def stop(self, timeout: float) -> list[str]:
         """Cancel what runs and end; return the names of tasks that did not end in time."""
         self._stopping.set()
-        if not self._thread.is_alive():
-            self._close()
+        self._beaten.set()
+        loop = self._loop
+        if loop is None:
             return []
         left: list[str] = []
-        finished = threading.Event()
-
-        async def end() -> None:
-            tasks = [task for task in self._tasks if not task.done()]
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks, timeout=timeout)
-            left.extend(task.get_name() for task in tasks if not task.done())
-            finished.set()
-            self._loop.stop()
-
-        def begin() -> None:
-            self._ending = self._loop.create_task(end())
-
-        self.post(begin)
-        if not finished.wait(timeout + 1.0):
-            return [self.current or "the event loop"]
-        self._thread.join(1.0)
-        self._close()
+        deadline = time.monotonic() + timeout
+        self.post(lambda: loop.create_task(self._end(left, timeout)))
+        self._watchdog.join(timeout)
+        self._thread.join(max(0.0, deadline - time.monotonic()) + 0.5)
+        if self._thread.is_alive():
+            task = asyncio.current_task(loop)
+            left = ["the event loop" if task is None else task.get_name()]
         return sorted(left)
 
-    def _close(self) -> None:
-        if not self._loop.is_closed() and not self._loop.is_running():
-            self._loop.close()
-
-    async def _guard(self, name: str, coroutine: Coroutine[Any, Any, Any], done: Callable[[Any], None]) -> None:
-        try:
-            outcome = await _Named(self, name, coroutine)
-        except BaseException as error:  # noqa: BLE001  # SystemExit would end the loop, and with it every other agent
-            outcome = error
-        done(outcome)
-
-    def _drain(self) -> None:
-        with self._lock:
-            calls, self._queue = self._queue, deque()
-            self._woken = False
-        for call in calls:
-            call()
+    # On the loop's thread
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._beat()
-        self._loop.run_forever()
+        loop = self._loop
+        assert loop is not None
+        asyncio.set_event_loop(loop)
+        loop.call_soon(self._drain)
+        try:
+            while not self._ended:  # an agent may call loop.stop()
+                try:
+                    loop.run_forever()
+                except BaseException as error:  # noqa: BLE001  # asyncio lets SystemExit of any task end the loop
+                    self._escaped("a task", error)
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
 
-    def _beat(self) -> None:
-        self._tick = time.monotonic()
-        if not self._stopping.is_set():
-            self._loop.call_later(self._blocked_after / 4, self._beat)
+    def _drain(self) -> None:
+        self._woken = False
+        for _ in range(min(_BATCH, len(self._posted))):
+            self._posted.popleft()()
+        if self._posted and self._loop is not None:
+            self._woken = True
+            self._loop.call_soon(self._drain)
+
+    async def _guard(self, begin: Callable[[], Awaitable[Any]], done: Callable[[Any], None]) -> None:
+        try:
+            outcome = await begin()
+        except BaseException as error:  # noqa: BLE001  # an agent may raise anything; all of it is its outcome
+            outcome = error
+        task: Any = asyncio.current_task()
+        self._tasks.discard(task)
+        done(outcome)
+
+    async def _end(self, left: list[str], seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            if not task.cancelling():  # once: a second time would interrupt its clean-up
+                task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+        left.extend(task.get_name() for task in tasks if not task.done())
+        try:
+            await asyncio.wait_for(loop.shutdown_asyncgens(), 1.0)
+        except Exception as error:  # noqa: BLE001  # an agent's clean-up failed; the loop ends all the same
+            self._escaped("an async generator", error)
+        self._ended = True
+        loop.stop()
+
+    def _unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        task = context.get("task") or context.get("future")
+        name = task.get_name() if isinstance(task, asyncio.Task) else "a callback"
+        error = context.get("exception")
+        self._escaped(name, error if isinstance(error, BaseException) else RuntimeError(str(context.get("message"))))
+
+    # On the watchdog's thread
 
     def _watch(self) -> None:
-        said = False
-        while not self._stopping.wait(self._blocked_after / 4):
-            silent = time.monotonic() - self._tick
-            if silent < self._blocked_after:
-                said = False
-            elif not said and self._blocked is not None:
-                said = True
-                self._blocked(silent, self.current)
+        asked = time.monotonic()
+        while not self._stopping.wait(self._blocked_after):
+            slept = time.monotonic() - asked - self._blocked_after
+            if slept > self._blocked_after:
+                # Not even this thread came to run: somebody held the interpreter's lock, or the process was stopped.
+                self._blocked(slept, "", "the whole interpreter stood still")
+            self._beaten.clear()
+            asked = time.monotonic()
+            self.post(self._beaten.set)
+            if not self._beaten.wait(self._blocked_after):
+                self._tell_blocked(time.monotonic() - asked)
+                self._beaten.wait()  # once per block
+            asked = time.monotonic()
+
+    def _tell_blocked(self, seconds: float) -> None:
+        task = asyncio.current_task(self._loop)
+        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001  # documented, for exactly this
+        self._blocked(seconds, "" if task is None else task.get_name(), _place(frame))
 
 
-class _Named:
-    """Steps a coroutine with its name shown, so that the watchdog can say who holds the loop."""
+def _named_like_its_maker(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any], **options: Any
+) -> asyncio.Task[Any]:
+    """Name a task that an agent begins like the agent's own, so that the watchdog can say whose it is."""
+    maker = asyncio.current_task(loop)
+    if maker is not None and options.get("name") is None:
+        options["name"] = maker.get_name()
+    return asyncio.Task(coroutine, loop=loop, **options)
 
-    __slots__ = ("_coroutine", "_loop", "_name")
 
-    def __init__(self, loop: EventLoop, name: str, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._loop = loop
-        self._name = name
-        self._coroutine = coroutine
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        loop = self._loop
-        inner = self._coroutine.__await__()
-        value: Any = None
-        error: BaseException | None = None
-        while True:
-            loop.current = self._name
-            try:
-                yielded = inner.send(value) if error is None else inner.throw(error)
-            except StopIteration as end:
-                return end.value
-            finally:
-                loop.current = ""
-            try:
-                value, error = (yield yielded), None
-            except BaseException as thrown:  # noqa: BLE001  # handed on to the coroutine, which decides
-                value, error = None, thrown
+def _place(frame: FrameType | None) -> str:
+    places: list[str] = []
+    while frame is not None and len(places) < _FRAMES:
+        code = frame.f_code
+        places.append(f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}")
+        frame = frame.f_back
+    return " < ".join(places)

@@ -1,7 +1,10 @@
 """Where agents' code runs: async functions on one event loop, blocking ones on a pool, isolated ones in processes.
 
-Nothing here runs on a dispatcher thread for longer than it takes to queue a call. A call's outcome is told exactly
-once: its result, what it raised, or its timeout. What ends after it was given up is told to `on_late`.
+Nothing here runs on the caller's thread for longer than it takes to queue a call: arguments are bound and results
+encoded where the agent runs (for async agents on the loop, so those should be small). A call's outcome is told exactly
+once: its result, what it raised, or its timeout, which a thread of its own keeps. What ends later is told to `on_late`.
+
+Stopping a call: a task is cancelled, a process is killed at once with all it started, a thread is left to itself.
 """
 
 from __future__ import annotations
@@ -9,86 +12,33 @@ from __future__ import annotations
 import inspect
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from asyncio import CancelledError
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
 from typing import Any, Final
 
-import structlog
-from pydantic_core import from_json
+from structlog.contextvars import bind_contextvars
 
 from actors.blocking_pool import BlockingPool, Job, PoolExhausted
+from actors.call import Call
 from actors.event_loop import EventLoop
+from actors.gate import Gate
 from actors.timers import Timers
-from actors.worker_process import Worker, WorkerDied, Workers
+from actors.workers import Errand, Workers
 from agents.call import arguments, finish
-from agents.errors import AgentTimeout
 from agents.spec import AgentSpec
 from messages.agent import NodeResult, RunNode
+from supervision.error_text import describe
+
+__all__ = ["Call", "Execution"]
+
+PROCESSES_PER_AGENT: Final = 2
+"""`max_concurrency` of an agent with `isolation="process"` that sets none: a process costs tens of megabytes."""
+_ELSEWHERE: Final = object()
+"""The call goes on on the event loop, or was over before it began: nothing is to be told here."""
 
 Done = Callable[[Any], None]
-
-_ELSEWHERE: Final = object()
-"""The call goes on on the event loop."""
-_GIVEN_UP: Final = object()
-"""The call was given up before it began."""
-_WORKER_START: Final = 30.0
-"""Seconds a new worker process may take to import its agent."""
-
-
-class Call:
-    """One call under way."""
-
-    __slots__ = ("_leave", "_lock", "_outcome_told", "began", "done", "late", "name", "stop_work", "timeout", "timer")
-
-    def __init__(self, name: str, timeout: float, done: Done, late: Callable[[Any], None]) -> None:
-        self.name = name
-        self.timeout = timeout
-        self.done = done
-        self.late = late
-        self.began: float | None = None
-        self.stop_work: Callable[[], None] | None = None
-        self.timer: Any = None
-        self._lock = threading.Lock()
-        self._outcome_told = False
-        self._leave: Callable[[], None] | None = None
-
-    @property
-    def over(self) -> bool:
-        """Whether its outcome was told, or is not wanted any more."""
-        return self._outcome_told
-
-    def close(self) -> bool:
-        """Claim the right to tell the outcome; False when it was claimed before."""
-        with self._lock:
-            if self._outcome_told:
-                return False
-            self._outcome_told = True
-        if self.timer is not None:
-            self.timer.cancel()
-        if self._leave is not None:
-            self._leave()
-        return True
-
-    def when_over(self, leave: Callable[[], None]) -> bool:
-        """Call `leave` once this call is over; False, and it is not called, when it is over already."""
-        with self._lock:
-            if self._outcome_told:
-                return False
-            self._leave = leave
-            return True
-
-    def end(self, outcome: Any) -> None:
-        """Tell the outcome, or that it came too late."""
-        if self.close():
-            self.done(outcome)
-        else:
-            self.late(outcome)
-
-    def abandon(self) -> None:
-        """The outcome is not wanted any more: `done` is not called, and the work is stopped where that is possible."""
-        if self.close() and self.stop_work is not None:
-            self.stop_work()
 
 
 class Execution:
@@ -99,254 +49,243 @@ class Execution:
         *,
         threads: int = 32,
         max_result_bytes: int = 4 << 20,
+        grace: float = 5.0,
         log: Callable[..., None] | None = None,
         on_late: Callable[[RunNode, str], None] | None = None,
         loop_blocked_after: float = 1.0,
+        worker_idle: float = 60.0,
     ) -> None:
+        """`grace`: seconds an idle process gets for its exit handlers. `worker_idle`: seconds until it is ended."""
         self._max_bytes = max_result_bytes
-        self._log = log
+        self._log = log if log is not None else _silent
         self._on_late = on_late
-        self._pool = BlockingPool(threads)
-        self._loop = EventLoop(blocked=self._loop_blocked, blocked_after=loop_blocked_after)
-        self._workers = Workers(max_result_bytes)
-        self._timers = Timers()
-        self._gates: dict[str, _Gate] = {}
+        self._timers = Timers(on_error=lambda error: self._escaped("a timer", error))
+        self._pool = BlockingPool(threads, name="agents-blocking")
+        self._to_thread = BlockingPool(threads, name="agents-to-thread")
+        self._loop = EventLoop(
+            blocked=self._loop_blocked,
+            escaped=self._escaped,
+            blocked_after=loop_blocked_after,
+            to_thread=self._to_thread,
+        )
+        self._workers = Workers(
+            timers=self._timers,
+            max_bytes=max_result_bytes,
+            grace=grace,
+            idle_after=worker_idle,
+            output=self._printed,
+        )
+        self._gates: dict[str, Gate] = {}
+        self._calls: set[Call] = set()
         self._lock = threading.Lock()
+        self._stopped = False
 
     # Life
 
     def start(self) -> None:
-        """Begin to take calls."""
+        """Begin to run async agents; the rest starts when it is needed."""
         self._loop.start()
 
     def stop(self, timeout: float) -> list[str]:
-        """End everything; return the names of what still ran after about `timeout` seconds."""
-        self._workers.stop()
-        left = self._loop.stop(timeout)
-        left += self._pool.stop(timeout)
-        self._timers.stop(timeout)
-        return left
+        """Abandon all calls and end; return the names of what still runs after about `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            self._stopped = True
+            calls = list(self._calls)
+        for call in calls:
+            call.abandon()
+
+        def left() -> float:
+            return max(0.0, deadline - time.monotonic())
+
+        names = self._workers.stop(left())
+        names += self._loop.stop(left())
+        names += self._pool.stop(left())
+        names += self._to_thread.stop(left())
+        self._timers.stop(1.0)
+        return names
 
     def stats(self) -> dict[str, Any]:
-        """Return figures of this moment."""
+        """Return figures of this moment: of the threads, the processes and each agent."""
+        abandoned = Counter(self._pool.abandoned_by_group())
+        abandoned.update(_agent_of(name) for name in self._loop.lingering())
         with self._lock:
-            agents = {name: gate.stats() for name, gate in self._gates.items()}
-        return {**self._pool.stats(), "processes": len(self._workers), "agents": agents}
+            gates = list(self._gates.items())
+        agents = {name: {**gate.stats(), "abandoned": abandoned[name]} for name, gate in gates}
+        return {**self._pool.stats(), "processes": self._workers.count(), "agents": agents}
 
     # Calls
 
     def run(
-        self, spec: AgentSpec, call: RunNode, *, done: Callable[[Any], None], progress: Callable[[str], None]
+        self,
+        spec: AgentSpec,
+        call: RunNode,
+        *,
+        done: Callable[[NodeResult | BaseException], None],
+        progress: Callable[[str], None],
     ) -> Call:
-        """Make one call; `done` gets a `NodeResult` or the exception, once, from any thread."""
-
-        def late(outcome: Any) -> None:
-            if self._on_late is not None:
-                kind = type(outcome).__name__
-                self._on_late(call, f"{kind} came after attempt {call.attempt} was given up")
-
-        running = Call(f"{call.agent}@{call.conversation_id}/{call.node}", call.timeout, done, late)
-        if spec.max_concurrency is None:
-            self._begin(spec, call, running, progress)
-        else:
-            self._gate(spec).enter(call.conversation_id, running, lambda: self._begin(spec, call, running, progress))
+        """Make one call. `done` is told a `NodeResult` or the exception, once, from any thread, unless abandoned."""
+        running = self._call(f"{call.agent}@{call.conversation_id}/{call.node}", call.timeout, done, call)
+        begin = self._how(spec, call, running, running.reporter(progress))
+        self._gate(spec).enter(call.conversation_id, running, begin)
         return running
 
-    def run_function(self, function: Callable[[], Any], *, timeout: float, done: Done) -> Call:
-        """Run any function without arguments; a coroutine it returns is run on the loop."""
-        running = Call(getattr(function, "__qualname__", "function"), timeout, done, lambda _outcome: None)
-
-        def work() -> Any:
-            value = function()
-            if not inspect.iscoroutine(value):
-                return value
-            self._post(running, running.name, lambda: value, drop=value.close)
-            return _ELSEWHERE
-
-        self._submit(running, work)
+    def run_function(self, function: Callable[..., Any], *args: Any, timeout: float, done: Done) -> Call:
+        """Run any function, blocking or async; what it returns is told as it is."""
+        name = getattr(function, "__qualname__", type(function).__name__)
+        running = self._call(name, timeout, done, None)
+        if inspect.iscoroutinefunction(function):
+            self._on_loop(running, lambda: function(*args))
+        else:
+            self._on_thread(running, name, lambda: function(*args), lambda value: value)
         return running
 
     # Kinds
 
-    def _begin(self, spec: AgentSpec, call: RunNode, running: Call, progress: Callable[[str], None]) -> None:
+    def _how(self, spec: AgentSpec, call: RunNode, running: Call, report: Callable[[str], None]) -> Callable[[], None]:
+        """Return what begins the call."""
+
+        def given() -> dict[str, Any]:
+            bind_contextvars(**_ids(call))  # the context is this call's own: nothing has to be unbound
+            return arguments(spec, call, progress=report, deadline=time.time() + call.timeout)
+
+        def result(value: Any) -> NodeResult:
+            data, body = finish(spec, value, self._max_bytes)
+            return NodeResult(call.request_id, call.node, call.attempt, data, body, running.elapsed_ms)
+
+        async def awaited() -> NodeResult:
+            return result(await spec.function(**given()))
+
         if spec.is_async:
-            self._post(running, spec.name, lambda: self._async_call(spec, call, running, progress))
-        elif spec.isolation == "process":
-            self._submit(running, lambda: self._process_call(spec, call, running, progress), starts_itself=True)
-        else:
-            self._submit(running, lambda: self._blocking_call(spec, call, running, progress))
+            return lambda: self._on_loop(running, awaited)
+        if spec.isolation == "process":
+            return lambda: self._in_process(Errand(spec, call, running, report))
+        return lambda: self._on_thread(running, spec.name, lambda: spec.function(**given()), result)
 
-    def _blocking_call(self, spec: AgentSpec, call: RunNode, running: Call, progress: Callable[[str], None]) -> Any:
-        with _bound(call):
-            bound = arguments(spec, call, progress=_while_wanted(running, progress), deadline=_deadline(call))
-            return self._result(spec, call, running, spec.function(**bound))
+    def _on_loop(
+        self,
+        running: Call,
+        begin: Callable[[], Awaitable[Any]],
+        drop: Callable[[], None] | None = None,
+        context: Context | None = None,
+    ) -> None:
+        """`drop` is called instead of `begin` when the call is over before its turn comes."""
 
-    async def _async_call(
-        self, spec: AgentSpec, call: RunNode, running: Call, progress: Callable[[str], None]
-    ) -> NodeResult:
-        with _bound(call):
-            bound = arguments(spec, call, progress=_while_wanted(running, progress), deadline=_deadline(call))
-            return self._result(spec, call, running, await spec.function(**bound))
+        def ended(outcome: Any) -> None:
+            if not (running.over and isinstance(outcome, CancelledError)):  # that is no late result but our own doing
+                running.end(outcome)
 
-    def _process_call(self, spec: AgentSpec, call: RunNode, running: Call, progress: Callable[[str], None]) -> Any:
-        if running.over:
-            return _GIVEN_UP
-        worker: Worker = self._workers.take(spec)
-        running.stop_work = worker.kill
-        if running.over:
-            worker.kill()
-        slow_start = self._timers.schedule(_WORKER_START, worker.kill)
+        def start() -> None:
+            try:
+                if running.begin():
+                    task = self._loop.spawn(running.name, begin, ended, context)
+                    running.when_stopped(lambda: self._loop.post(task.cancel))
+                elif drop is not None:
+                    drop()
+            except RuntimeError as error:  # no thread for the timers can be started
+                running.end(PoolExhausted(str(error)))
 
-        def started() -> None:
-            slow_start.cancel()
-            self._started(running)
+        self._loop.post(start)
 
-        healthy = True
-        try:
-            body = worker.call(call, started, _while_wanted(running, progress))
-        except WorkerDied:
-            healthy = False
-            raise
-        finally:
-            slow_start.cancel()
-            self._workers.give_back(worker, healthy=healthy)
-        return self._node_result(call, running, from_json(body), body)
+    def _on_thread(self, running: Call, group: str, work: Callable[[], Any], result: Callable[[Any], Any]) -> None:
+        def run() -> Any:
+            if not running.begin():
+                return _ELSEWHERE
+            value = work()
+            if not inspect.iscoroutine(value):
+                return result(value)
 
-    def _result(self, spec: AgentSpec, call: RunNode, running: Call, value: Any) -> NodeResult:
-        data, body = finish(spec, value, self._max_bytes)
-        return self._node_result(call, running, data, body)
+            async def rest() -> Any:
+                return result(await value)
 
-    @staticmethod
-    def _node_result(call: RunNode, running: Call, data: Any, body: bytes) -> NodeResult:
-        began = time.monotonic() if running.began is None else running.began
-        duration = round((time.monotonic() - began) * 1000, 3)
-        return NodeResult(call.request_id, call.node, call.attempt, data, body, duration)
+            self._on_loop(running, rest, drop=value.close, context=copy_context())
+            return _ELSEWHERE
 
-    # Running
-
-    def _submit(self, running: Call, work: Callable[[], Any], *, starts_itself: bool = False) -> None:
-        def started() -> None:
-            if not starts_itself:
-                self._started(running)
-
-        def ended(outcome: Any, _abandoned: bool) -> None:
+        def ended(outcome: Any) -> None:
             if outcome is not _ELSEWHERE:
                 running.end(outcome)
 
+        def stop() -> None:
+            if self._pool.abandon(job):
+                self._log("agent_abandoned", agent=group, abandoned=self._pool.stats()["abandoned"])
+
+        job = Job(running.name, group, run, ended)
+        running.when_stopped(stop)
         try:
-            job: Job = self._pool.submit(running.name, work, started=started, done=ended)
+            self._pool.submit(job)
         except PoolExhausted as error:
             running.end(error)
-            return
-        if starts_itself:
-            return
-        running.stop_work = lambda: self._pool.abandon(job)
 
-    def _post(self, running: Call, name: str, make: Callable[[], Any], drop: Callable[[], None] = lambda: None) -> None:
-        def begin() -> None:
-            if running.over:
-                drop()
+    def _in_process(self, errand: Errand) -> None:
+        try:
+            self._workers.submit(errand)
+        except PoolExhausted as error:
+            errand.call.end(error)
+
+    # Parts
+
+    def _call(self, name: str, timeout: float, done: Done, message: RunNode | None) -> Call:
+        def tell(outcome: Any) -> None:
+            try:
+                done(outcome)
+            except Exception as error:  # noqa: BLE001  # whose outcome it was fails; the thread it came on must not
+                self._escaped(name, error)
+
+        def late(outcome: Any) -> None:
+            if message is None:
                 return
-            self._started(running)
-            task = self._loop.run(name, make(), running.end)
+            what = "a result" if isinstance(outcome, NodeResult) else type(outcome).__name__
+            reason = f"{what} came after attempt {message.attempt} was given up"
+            self._log("late_result", reason=reason, **_ids(message))
+            if self._on_late is not None:
+                try:
+                    self._on_late(message, reason)
+                except Exception as error:  # noqa: BLE001  # as above
+                    self._escaped(name, error)
 
-            def cancel() -> None:
-                task.cancel()
+        call = Call(name, timeout, timers=self._timers, done=tell, late=late, forget=self._calls.discard)
+        self._calls.add(call)
+        if self._stopped:  # looked at after adding: `stop` sees the call, or we see `stop`
+            call.end(PoolExhausted("the daemon is stopping"))
+        return call
 
-            running.stop_work = lambda: self._loop.post(cancel)
+    def _gate(self, spec: AgentSpec) -> Gate:
+        limit = spec.max_concurrency
+        if limit is None and spec.isolation == "process":
+            limit = PROCESSES_PER_AGENT
+        gate = self._gates.get(spec.name)
+        if gate is None:
+            with self._lock:
+                gate = self._gates.setdefault(spec.name, Gate(limit))
+        gate.limit = limit  # another one after a reload
+        return gate
 
-        self._loop.post(begin)
+    # What is told
 
-    def _started(self, running: Call) -> None:
-        """Begin to count the timeout: waiting for a place is not the agent's fault."""
-        if running.began is not None:
-            return
-        running.began = time.monotonic()
-        timer = self._timers.schedule(running.timeout, lambda: self._timed_out(running))
-        running.timer = timer
-        if running.over:  # given up meanwhile, by another thread
-            timer.cancel()
+    def _loop_blocked(self, seconds: float, task: str, where: str) -> None:
+        running = "" if task else "; running: " + ", ".join(self._pool.running())
+        self._log("loop_blocked", seconds=round(seconds, 3), agent=_agent_of(task) or None, stack=where + running)
 
-    @staticmethod
-    def _timed_out(running: Call) -> None:
-        if running.close():
-            if running.stop_work is not None:
-                running.stop_work()
-            running.done(AgentTimeout(f"no result within {running.timeout:g} s"))
+    def _escaped(self, name: str, error: BaseException) -> None:
+        self._log("loop_task_failed", task=name, error_type=type(error).__name__, error_message=describe(error))
 
-    def _loop_blocked(self, seconds: float, agent: str) -> None:
-        if self._log is not None:
-            self._log("loop_blocked", seconds=round(seconds, 3), agent=agent or None)
-
-    def _gate(self, spec: AgentSpec) -> _Gate:
-        with self._lock:
-            gate = self._gates.get(spec.name)
-            if gate is None:
-                gate = self._gates[spec.name] = _Gate(spec.max_concurrency or 1)
-            return gate
-
-
-def _while_wanted(running: Call, progress: Callable[[str], None]) -> Callable[[str], None]:
-    def report(text: str) -> None:
-        if not running.over:
-            progress(text)
-
-    return report
+    def _printed(self, agent: str, line: str) -> None:
+        self._log("library_message", level="debug", agent=agent, message=line)
 
 
-def _deadline(call: RunNode) -> float:
-    return time.time() + call.timeout
+def _agent_of(name: str) -> str:
+    return name.partition("@")[0]
 
 
-def _bound(call: RunNode) -> AbstractContextManager[None]:
-    """Give the agent's own log lines the ids of its call."""
-    return structlog.contextvars.bound_contextvars(
-        conversation_id=call.conversation_id,
-        request_id=call.request_id,
-        node_id=call.node,
-        agent=call.agent,
-        attempt=call.attempt,
-    )
+def _ids(call: RunNode) -> dict[str, Any]:
+    return {
+        "conversation_id": call.conversation_id,
+        "request_id": call.request_id,
+        "node_id": call.node,
+        "agent": call.agent,
+        "attempt": call.attempt,
+    }
 
 
-class _Gate:
-    """Lets so many calls of one agent run at once; those that wait take turns by conversation."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._running = 0
-        self._waiting: OrderedDict[str, deque[Callable[[], None]]] = OrderedDict()
-
-    def enter(self, conversation_id: str, call: Call, begin: Callable[[], None]) -> None:
-        """Begin now, or when there is room."""
-
-        def begin_if_wanted() -> None:
-            if call.when_over(self._leave):
-                begin()
-            else:
-                self._leave()
-
-        with self._lock:
-            if self._running >= self._limit:
-                self._waiting.setdefault(conversation_id, deque()).append(begin_if_wanted)
-                return
-            self._running += 1
-        begin_if_wanted()
-
-    def stats(self) -> dict[str, int]:
-        """Return figures of this moment."""
-        with self._lock:
-            return {"running": self._running, "waiting": sum(map(len, self._waiting.values())), "limit": self._limit}
-
-    def _leave(self) -> None:
-        with self._lock:
-            self._running -= 1
-            if not self._waiting:
-                return
-            conversation_id, queue = self._waiting.popitem(last=False)
-            begin = queue.popleft()
-            if queue:
-                self._waiting[conversation_id] = queue
-            self._running += 1
-        begin()
+def _silent(_event: str, **_fields: Any) -> None:
+    """Log nothing: nobody asked."""

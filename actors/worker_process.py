@@ -1,4 +1,4 @@
-"""The daemon's side of `isolation="process"`: warm worker processes, one call at a time each, that can be killed."""
+"""The daemon's side of one worker process of an agent with `isolation="process"`; the other is agents/worker.py."""
 
 from __future__ import annotations
 
@@ -10,176 +10,205 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
-from agents.spec import AgentSpec
-from agents.worker import frame, read_frame, run_fields
+from pydantic_core import to_json
+
+from actors.remote_error import RemoteError
+from agents.errors import ResultTooLarge
+from agents.frames import read_frame, write_frame
+from agents.spec import AgentSpec, Types
+from agents.worker import MAX_CALL, call_frame
 from messages.agent import RunNode
+from messages.failure import clip
 from messages.wire import WireError
 
-_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR", "VIRTUAL_ENV")
-"""Environment a worker gets besides what the agents' own settings may need; never the daemon's secrets."""
-_SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "DSN", "KEY", "CREDENTIAL", "DATABASE_URL", "REDIS_URL")
-_IDLE_KEPT = 2
-"""Warm workers kept per agent."""
+ENVIRONMENT: Final = frozenset(
+    {
+        *("PATH", "HOME", "USER", "TMPDIR", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH"),
+        *("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "PYTHONHASHSEED", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    }
+)
+"""All that a worker gets of the daemon's environment: nothing that could be a secret."""
+LIMITS: Final = {"RLIMIT_CORE": 0}
+"""Resource limits of every worker. No core files: they would hold what users wrote. The place for RLIMIT_AS."""
+_FRAME_SLACK: Final = 1 << 20
+"""Bytes an answer may have beyond its result: room for a long progress text or error."""
+_OUTPUT_LINE: Final = 4096
+"""Bytes of one line of output that are kept."""
 
 
 class WorkerDied(Exception):
-    """The worker process ended during the call."""
+    """The worker process ended, or could not go on, in the middle of a call."""
 
     error_class = "transient"
     error_type = "worker_died"
 
 
-class RemoteError(Exception):
-    """What the agent raised in its process, with what supervision reads of it."""
+class WorkerProcess:
+    """One process, with the one agent it serves.
 
-    def __init__(self, shown: dict[str, Any]) -> None:
-        super().__init__(shown.get("text", ""))
-        self.error_type = str(shown.get("error_type") or shown.get("type"))
-        for key in ("status_code", "status", "code", "retry_after", "sqlstate", "errno", "error_class"):
-            if key in shown:
-                setattr(self, key, shown[key])
+    Its owner is the thread that made it and that makes the calls, one at a time. `kill` may come from any thread.
+    Raises `OSError` when no process can be started.
+    """
 
-
-class Worker:
-    """One process."""
-
-    def __init__(self, spec: AgentSpec, max_bytes: int) -> None:
-        self.spec = spec
-        call_read, call_write = os.pipe()
-        answer_read, answer_write = os.pipe()
-        command = [sys.executable, "-m", "agents.worker", spec.module, spec.qualname, spec.name, str(max_bytes)]
+    def __init__(self, spec: AgentSpec, *, max_bytes: int, output: Callable[[str], None]) -> None:
+        self._max_answer = max_bytes + _FRAME_SLACK
+        self._output = output
+        self._tail: deque[str] = deque(maxlen=1)
+        calls_read, calls_write = os.pipe()
+        answers_read, answers_write = os.pipe()
+        self._calls: BinaryIO = os.fdopen(calls_write, "wb")
+        self._answers: BinaryIO = os.fdopen(answers_read, "rb")
+        setup = {
+            "agent": spec.name,
+            "function": f"{spec.module}:{spec.qualname}",
+            "transient": _names(spec.transient),
+            "permanent": _names(spec.permanent),
+            "max_bytes": max_bytes,
+            "limits": LIMITS,
+            "calls": calls_read,
+            "answers": answers_write,
+        }
         try:
-            self._process = subprocess.Popen(  # noqa: S603  # a fixed program; its arguments come from the configuration
-                [*command, str(call_read), str(answer_write)],
-                stdin=subprocess.DEVNULL,
+            self._process = subprocess.Popen(  # noqa: S603  # a fixed program; SETUP comes from the configuration
+                # -P: the working directory is no place to import from.
+                [sys.executable, "-P", "-m", "agents.worker", to_json(setup).decode()],
+                bufsize=0,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 env=_environment(),
-                pass_fds=(call_read, answer_write),
+                pass_fds=(calls_read, answers_write),
                 start_new_session=True,
             )
         except BaseException:
-            os.close(call_write)
-            os.close(answer_read)
+            self._calls.close()
+            self._answers.close()
             raise
         finally:
-            os.close(call_read)
-            os.close(answer_write)
-        self._calls: BinaryIO = os.fdopen(call_write, "wb")
-        self._answers: BinaryIO = os.fdopen(answer_read, "rb")
+            os.close(calls_read)
+            os.close(answers_write)
+        self.pid: int | None = None
+        """Of the process that runs the agent's code, once it is ready."""
         self.killed = False
-        self._fresh = True
+        self._drain = threading.Thread(target=self._read_output, name=f"output-of-{spec.name}", daemon=True)
+        self._drain.start()
 
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        return self._process.pid
+    def wait_ready(self) -> None:
+        """Return when the agent is imported. Raises `WorkerDied`, or `RemoteError` when the import fails."""
+        answer = self._read()
+        if "error" in answer:
+            raise RemoteError(answer["error"])
+        self.pid = answer.get("ready")
 
-    def call(self, call: RunNode, started: Callable[[], None], progress: Callable[[str], None]) -> bytes:
-        """Make one call and return the result's JSON; blocks. Raises `RemoteError` or `WorkerDied`."""
+    def call(self, call: RunNode, progress: Callable[[str], None], now_s: float) -> tuple[bytes, bool]:
+        """Make one call; return the result's JSON and whether the process can make another.
+
+        Raises `RemoteError` with the same said in `usable`, or `WorkerDied`.
+        """
+        frame = call_frame(call)
+        if len(frame["inputs"]) > MAX_CALL - _FRAME_SLACK:
+            raise ResultTooLarge(f"{call.agent}: the inputs have {len(frame['inputs'])} bytes, too many for a process")
         try:
-            if self._fresh:
-                self._fresh = False
-                if read_frame(self._answers) is None:
-                    raise EOFError
-            started()
-            self._calls.write(frame(run_fields(call)))
-            self._calls.flush()
-            while True:
-                answer = read_frame(self._answers)
-                if answer is None:
-                    raise EOFError
-                if "progress" in answer:
-                    progress(answer["progress"])
-                elif "error" in answer:
-                    raise RemoteError(answer["error"])
-                else:
-                    result: bytes = answer["result"]
-                    return result
-        except (EOFError, OSError, ValueError, WireError) as error:
+            write_frame(self._calls, frame)
+        except (OSError, ValueError) as error:
             raise WorkerDied(f"the agent's process {self._how_it_ended()}") from error
+        while True:
+            answer = self._read()
+            usable = answer.get("usable") is True
+            if isinstance(answer.get("error"), dict):
+                remote = RemoteError(answer["error"], now_s=now_s)
+                remote.usable = usable
+                raise remote
+            if isinstance(answer.get("result"), bytes):
+                return answer["result"], usable
+            progress(str(answer.get("progress", "")))
 
     def kill(self) -> None:
-        """End the process and everything it started, now."""
-        self.killed = True
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        """End the process and all it started, now and without a chance to clean up: its attempt is over.
 
-    def close(self) -> None:
-        """Kill, reap, close the pipes."""
+        Closing the lifeline makes the guard kill the group; see agents/worker_guard.py.
+        """
+        self.killed = True
+        lifeline = self._process.stdin
+        assert lifeline is not None
+        lifeline.close()
+
+    def kill_guard(self) -> None:
+        """End a process whose guard did not obey `kill`; nothing happens when it did."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGKILL)
+
+    def close(self, grace: float, *, last: float = 5.0) -> bool:
+        """End the process, letting it finish its exit handlers for `grace` seconds; return whether it has ended.
+
+        `last` is how many seconds its guard is given after that.
+        """
+        with contextlib.suppress(OSError):
+            self._calls.close()
+        ended = not self.killed and self._ended(grace)
         self.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(5.0)
-        for stream in (self._calls, self._answers):
-            with contextlib.suppress(OSError):
-                stream.close()
+        if not ended and not self._ended(last):
+            self.kill_guard()
+            ended = self._ended(1.0)
+        self._answers.close()
+        self._drain.join(1.0)
+        return ended or self._process.returncode is not None
+
+    def _ended(self, timeout: float) -> bool:
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            answer = read_frame(self._answers, max_bytes=self._max_answer)
+        except WireError as error:
+            self.kill()
+            raise WorkerDied(f"the agent's process sent what is no answer: {error}") from error
+        except (OSError, ValueError) as error:
+            raise WorkerDied(f"the agent's process {self._how_it_ended()}") from error
+        if answer is None:
+            raise WorkerDied(f"the agent's process {self._how_it_ended()}")
+        return answer
 
     def _how_it_ended(self) -> str:
-        try:
-            code = self._process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            return "broke off the conversation"
-        if code < 0:
-            return f"was killed by {signal.Signals(-code).name}"
-        return f"ended with status {code}"
+        if not self._ended(1.0):
+            return "broke off"
+        self._drain.join(0.5)
+        code = self._process.returncode
+        how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with status {code}"
+        return f"{how}; its last words: {self._tail[0]}" if self._tail else how
+
+    def _read_output(self) -> None:
+        """Read what the agent prints, however much, so that it never waits for a reader."""
+        stream = self._process.stderr
+        assert stream is not None
+        with stream, open(stream.fileno(), "rb", closefd=False) as lines:
+            whole = True
+            while line := lines.readline(_OUTPUT_LINE):
+                text = clip(line.decode("utf-8", "replace").strip())
+                if whole and text:
+                    self._tail.append(text)
+                    self._output(text)
+                whole = line.endswith(b"\n")
 
 
-class Workers:
-    """The warm processes of all agents."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._lock = threading.Lock()
-        self._idle: dict[str, deque[Worker]] = {}
-        self._all: set[Worker] = set()
-        self._stopped = False
-
-    def take(self, spec: AgentSpec) -> Worker:
-        """Return a worker for this agent, a warm one if there is one."""
-        with self._lock:
-            if self._stopped:
-                raise WorkerDied("the daemon is stopping")
-            idle = self._idle.get(spec.name)
-            if idle:
-                return idle.pop()
-        worker = Worker(spec, self._max_bytes)
-        with self._lock:
-            self._all.add(worker)
-        return worker
-
-    def give_back(self, worker: Worker, *, healthy: bool) -> None:
-        """Keep a healthy worker warm; end another."""
-        with self._lock:
-            idle = self._idle.setdefault(worker.spec.name, deque())
-            if healthy and not worker.killed and not self._stopped and len(idle) < _IDLE_KEPT:
-                idle.append(worker)
-                return
-            self._all.discard(worker)
-        worker.close()
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def stop(self) -> None:
-        """End all processes."""
-        with self._lock:
-            self._stopped = True
-            idle = [worker for workers in self._idle.values() for worker in workers]
-            busy = self._all.difference(idle)
-            self._idle.clear()
-            self._all.difference_update(idle)
-        for worker in busy:
-            worker.kill()  # the thread that waits for it closes it
-        for worker in idle:
-            worker.close()
+def _names(types: Types) -> list[str]:
+    return [f"{kind.__module__}:{kind.__qualname__}" for kind in types]
 
 
 def _environment() -> dict[str, str]:
-    kept = {key: os.environ[key] for key in _INHERITED if key in os.environ}
-    for key, value in os.environ.items():
-        if not key.startswith("ORCHESTRATOR_") and not any(word in key.upper() for word in _SECRET_WORDS):
-            kept.setdefault(key, value)
-    kept["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    kept = {name: value for name, value in os.environ.items() if name in ENVIRONMENT}
+    kept["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in sys.path)  # noqa: PTH100  # an empty entry means here
     return kept
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import types
 import typing
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, get_args, get_origin
 
@@ -32,7 +33,7 @@ MESSAGE_TEXT: Final = _MessageTextMarker()
 MessageText = Annotated[str, MESSAGE_TEXT]
 """Annotate a parameter with this and it is given the text of the user's message."""
 
-_INPUTS = ConfigDict(extra="forbid", strict=True, ser_json_inf_nan="constants")
+_INPUTS = ConfigDict(extra="forbid", strict=True)
 
 
 class Contract:
@@ -49,6 +50,8 @@ class Contract:
         for name, parameter in signature.parameters.items():
             annotation = _annotation(agent, name, parameter, hints)
             if annotation is Context:
+                if self.context_parameter is not None:
+                    raise AgentDefinitionError(f"agent {agent}: {name} is a second Context; one is enough")
                 self.context_parameter = name
                 continue
             if _is_message_text(annotation):
@@ -66,6 +69,12 @@ class Contract:
             self.output_schema: dict[str, Any] = self._outputs.json_schema(mode="serialization")
         except Exception as error:  # an annotation can fail in as many ways as there are types
             raise AgentDefinitionError(f"agent {agent}: its annotations are no contract: {error}") from error
+        for name, field in self.fields.items():
+            if field.validation_alias not in (None, name):
+                raise AgentDefinitionError(
+                    f"agent {agent}: parameter {name} has an alias; inputs go by parameter names"
+                )
+        self._adapters: dict[str, TypeAdapter[Any]] = {}
         self.version = _version(agent, self.input_schema, self.output_schema)
         """Short hash of both schemas."""
 
@@ -81,7 +90,8 @@ class Contract:
         for name in self.message_text:
             given.setdefault(name, text)
         try:
-            model = self.inputs.model_validate_json(to_json(given))
+            # Strict here too: the model's own setting does not reach into nested models.
+            model = self.inputs.model_validate_json(_json(given), strict=True)
         except ValidationError as error:
             raise _violation(self.agent, "input", error) from None
         except (PydanticSerializationError, ValueError) as error:
@@ -98,27 +108,32 @@ class Contract:
             raise _violation(self.agent, "result", error) from None
         try:
             body = self._outputs.dump_json(checked, warnings="error", by_alias=True)
+            if len(body) > max_bytes:
+                raise ResultTooLarge(_too_large(self.agent, len(body), max_bytes))
+            # JSON has no word for NaN and infinity: they are written as null, or as words that are no JSON.
+            if any(word in body for word in (b"null", b"NaN", b"Infinity")):
+                self._check_finite(checked)
+            return from_json(body, allow_inf_nan=False), body
         except (PydanticSerializationError, ValueError, RecursionError) as error:
             raise ContractViolation(self.agent, "result", NOTHING, f"cannot be written as JSON: {error}") from None
-        if len(body) > max_bytes:
-            raise ResultTooLarge(_too_large(self.agent, len(body), max_bytes))
-        data = from_json(body)
-        where = _not_a_number(checked if isinstance(checked, float) else self._outputs.dump_python(checked))
+
+    def _check_finite(self, checked: Any) -> None:
+        where = _not_a_number(self._outputs.dump_python(checked, by_alias=True))
         if where is not None:
-            raise ContractViolation(
-                self.agent, f"result{where}", NOTHING, "is not a finite number, which JSON cannot hold"
-            )
-        return data, body
+            problem = "is not a finite number, which JSON cannot hold"
+            raise ContractViolation(self.agent, f"result{where}", NOTHING, problem)
 
     def validate_field(self, name: str, value: Any) -> str | None:
         """Return what is wrong with a literal for one input field, or None."""
-        field = self.fields[name]
-        annotation: Any = field.annotation
-        for part in field.metadata:
-            annotation = Annotated[annotation, part]
-        adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+        adapter = self._adapters.get(name)
+        if adapter is None:
+            field = self.fields[name]
+            annotation: Any = field.annotation
+            for part in field.metadata:
+                annotation = Annotated[annotation, part]
+            adapter = self._adapters[name] = TypeAdapter(annotation)
         try:
-            adapter.validate_json(to_json(value), strict=True)
+            adapter.validate_json(_json(value), strict=True)
         except ValidationError as error:
             return str(error.errors(include_url=False, include_context=False)[0]["msg"])
         except (PydanticSerializationError, ValueError) as error:
@@ -156,6 +171,16 @@ def _is_message_text(annotation: Any) -> bool:
     return get_origin(annotation) is Annotated and MESSAGE_TEXT in annotation.__metadata__
 
 
+def _json(value: Any) -> bytes:
+    """Return plain data as JSON. Raises `ValueError` for what JSON cannot hold."""
+    body = to_json(value)
+    if b"NaN" in body or b"Infinity" in body:
+        where = _not_a_number(value)
+        if where is not None:
+            raise ValueError(f"{where.lstrip('.') or 'it'} is not a finite number")
+    return body
+
+
 def _version(agent: str, *schemas: Any) -> str:
     return hashlib.sha256(to_json([agent, *schemas])).hexdigest()[:12]
 
@@ -178,7 +203,7 @@ def _not_a_number(value: Any) -> str | None:
     parts: Any = ()
     if isinstance(value, dict):
         parts = value.items()
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, (list, tuple, set, frozenset, deque)):
         parts = enumerate(value)
     for key, part in parts:
         where = _not_a_number(part)

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from agents.contract import Contract
 from agents.errors import AgentDefinitionError
-from agents.spec import AgentSpec, check_spec
+from agents.spec import OPTIONS, AgentSpec, check_spec, listed, unknown_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,16 +56,20 @@ def agent(function: F | None = None, /, **options: Any) -> F | Callable[[F], F]:
 
 def make_spec(function: Callable[..., Any], options: dict[str, Any]) -> AgentSpec:
     """Return the checked spec of a function. Raises `AgentDefinitionError`."""
-    if not inspect.isroutine(function):
-        raise AgentDefinitionError(f"{function!r} is not a function; an agent is one")
+    if not inspect.isfunction(function):
+        raise AgentDefinitionError(f"{function!r} is not a function; an agent is one, declared with def or async def")
+    where = f"{function.__module__}:{function.__qualname__}"
     given = {key: value for key, value in options.items() if value is not None}
-    name = given.pop("name", None) or function.__name__
-    for option in ("examples", "transient", "permanent"):
-        value = given.get(option, ())
-        given[option] = (value,) if isinstance(value, (str, type)) else tuple(value)
-    description = inspect.getdoc(function) or ""
+    for option in given:
+        if option not in OPTIONS:
+            raise AgentDefinitionError(f"@agent of {where}: {unknown_option(option)}")
+    name = given.pop("name", function.__name__)
+    given |= {option: listed(given[option]) for option in ("examples", "transient", "permanent") if option in given}
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise AgentDefinitionError(f"agent {name} ({where}): it yields; an agent returns its result once")
+    description = given.pop("description", None) or inspect.getdoc(function) or ""
     if not description:
-        raise AgentDefinitionError(f"agent {name}: it needs a docstring; that is what a planner reads")
+        raise AgentDefinitionError(f"agent {name} ({where}): it needs a docstring; that is what a planner reads")
     spec = AgentSpec(
         name=name,
         function=function,

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, Final
+from types import FunctionType
+from typing import Any
 
+from agents.contract import Contract
 from agents.decorator import make_spec, spec_of
 from agents.errors import AgentDefinitionError, UnknownAgent
-from agents.spec import AgentSpec, check_spec
-
-OPTIONS: Final = frozenset(
-    {field.name for field in fields(AgentSpec)}
-    - {"function", "module", "qualname", "contract", "is_async", "description"}
-)
-"""What a declaration may set besides `function`."""
+from agents.spec import OPTIONS, AgentSpec, check_spec, listed, unknown_option
 
 
 class Registry:
@@ -91,7 +87,7 @@ class Registry:
 
 
 def load_function(name: str, what: str) -> Any:
-    """Return the object at `module:name`. Raises `AgentDefinitionError` saying which part is not there."""
+    """Return the function or type at `module:name`. Raises `AgentDefinitionError` saying what is not there."""
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
         raise AgentDefinitionError(f"{what} is {name!r}; it takes module:function")
@@ -100,6 +96,8 @@ def load_function(name: str, what: str) -> Any:
         if not hasattr(found, part):
             raise AgentDefinitionError(f"{what}: {module_name} has no {attribute}")
         found = getattr(found, part)
+    if not callable(found):
+        raise AgentDefinitionError(f"{what}: {name} is a {type(found).__name__}, not a function")
     return found
 
 
@@ -108,13 +106,15 @@ def _import(module: str, what: str) -> Any:
         return import_module(module)
     except AgentDefinitionError:
         raise
-    except Exception as error:  # a module can fail to import in any way; the person needs its name
+    except (Exception, SystemExit) as error:  # a module can fail to import in any way; the person needs its name
         raise AgentDefinitionError(f"{what}: cannot import {module}: {type(error).__name__}: {error}") from error
 
 
 def _found_in(module: str) -> list[AgentSpec]:
     imported = _import(module, "agents_from")
-    found = [spec for value in vars(imported).values() if (spec := spec_of(value)) is not None]
+    # Only functions are looked into: a module may hold things that raise whatever is asked of them.
+    functions = [value for value in vars(imported).values() if issubclass(type(value), FunctionType)]
+    found = [spec for function in functions if (spec := spec_of(function)) is not None]
     if not found:
         raise AgentDefinitionError(f"agents_from: {module} holds no function with @agent")
     return found
@@ -128,29 +128,29 @@ def _declared(name: str, table: Mapping[str, Any], known: AgentSpec | None) -> A
         raise AgentDefinitionError(f"{where}: kind is {kind!r}; this build has only 'python'")
     function_name = options.pop("function", None)
     for option in options:
-        if option not in OPTIONS:
-            close = get_close_matches(option, sorted(OPTIONS | {"function"}), n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise AgentDefinitionError(f"{where}: there is no option {option!r}{hint}")
+        if option not in OPTIONS or option == "name":
+            raise AgentDefinitionError(f"{where}: {unknown_option(option, also=['function'])}")
+    options = {option: value for option, value in options.items() if value is not None}
+    options |= {
+        option: listed(options[option]) for option in ("examples", "transient", "permanent") if option in options
+    }
     for option in ("transient", "permanent"):
         if option in options:
-            names = options[option]
-            options[option] = tuple(_exception(f"{where}: {option}", each) for each in names)
-    if "examples" in options:
-        options["examples"] = tuple(options["examples"])
+            options[option] = tuple(_exception(f"{where}: {option}", each) for each in options[option])
     options["name"] = name
-    if function_name is None:
-        if known is None:
-            raise AgentDefinitionError(f"{where}: it names no function, and no module of agents_from has this agent")
-        return check_spec(replace(known, **options))
-    function = load_function(function_name, f"{where}: function")
-    decorated = spec_of(function)
-    if decorated is not None:
-        return check_spec(replace(decorated, **options))
+    function: Any = None if function_name is None else load_function(function_name, f"{where}: function")
+    base = known if function is None else spec_of(function)
+    if base is not None:
+        contract = base.contract if base.name == name else Contract(name, base.function)  # its errors tell the name
+        return check_spec(replace(base, contract=contract, **options))
+    if function is None:
+        raise AgentDefinitionError(f"{where}: it names no function, and no module of agents_from has this agent")
     return make_spec(function, options)
 
 
 def _exception(where: str, name: Any) -> Any:
     if isinstance(name, type):
         return name
+    if not isinstance(name, str):
+        raise AgentDefinitionError(f"{where} holds {name!r}; it takes names of exception types")
     return load_function(name if ":" in name else f"builtins:{name}", where)

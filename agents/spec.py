@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any, Final, Literal
 
 from agents.contract import Contract
 from agents.errors import AgentDefinitionError
@@ -50,6 +52,24 @@ class AgentSpec:
     """True: a plan with this agent waits until a person resumes it."""
 
 
+OPTIONS: Final = frozenset(
+    {field.name for field in fields(AgentSpec)} - {"function", "module", "qualname", "contract", "is_async"}
+)
+"""What a declaration may set."""
+
+
+def unknown_option(option: str, *, also: Iterable[str] = ()) -> str:
+    """Return the words for an option that does not exist, with the closest one that does."""
+    close = get_close_matches(option, sorted(OPTIONS.union(also)), n=1)
+    return f"there is no option {option!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+
+
+def listed(value: Any) -> tuple[Any, ...]:
+    """Return an option that takes several values as a tuple, whether one or several were given."""
+    several = isinstance(value, Iterable) and not isinstance(value, (str, bytes, type))
+    return tuple(value) if several else (value,)
+
+
 def check_spec(spec: AgentSpec) -> AgentSpec:
     """Return the spec. Raises `AgentDefinitionError` naming the option, its value and what is right."""
     for option, value, right in _faults(spec):
@@ -62,12 +82,14 @@ def _faults(spec: AgentSpec) -> Iterator[tuple[str, Any, str]]:
     if not isinstance(spec.name, str) or not re.fullmatch(AGENT_NAME_PATTERN, spec.name):
         yield "name", spec.name, "1-64 letters, digits and . _ -, beginning with a letter or _"
     yield from _number_faults(spec)
+    yield from _text_faults(spec)
     for option in ("transient", "permanent"):
         for kind in getattr(spec, option):
             if not (isinstance(kind, type) and issubclass(kind, BaseException)):
                 yield option, kind, "exception types"
     for option, choices in _CHOICES.items():
-        if getattr(spec, option) not in choices:
+        value = getattr(spec, option)
+        if type(value) is not type(choices[0]) or value not in choices:
             yield option, getattr(spec, option), " or ".join(map(repr, choices))
     if not isinstance(spec.on_failure, str) or not re.fullmatch(ON_FAILURE_PATTERN, spec.on_failure):
         yield "on_failure", spec.on_failure, "'skip', 'fail', 'replan' or 'fallback:AGENT'"
@@ -79,10 +101,18 @@ def _faults(spec: AgentSpec) -> Iterator[tuple[str, Any, str]]:
         yield "isolation", spec.isolation, "'thread' for a function inside another: a process cannot import it"
 
 
+def _text_faults(spec: AgentSpec) -> Iterator[tuple[str, Any, str]]:
+    told: list[tuple[str, Any]] = [("description", spec.description), ("reply", spec.reply)]
+    told += [("examples", example) for example in spec.examples]
+    for option, value in told:
+        if value is not None and not isinstance(value, str):
+            yield option, value, "text"
+
+
 def _number_faults(spec: AgentSpec) -> Iterator[tuple[str, Any, str]]:
     for option in ("timeout", "min_backoff", "max_backoff", "cache_ttl"):
         value = getattr(spec, option)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0):
+        if value is not None and _is_no_duration(value):
             yield option, value, "a positive number of seconds"
     for option, least in (("retries", 0), ("max_concurrency", 1)):
         value = getattr(spec, option)
@@ -93,7 +123,11 @@ def _number_faults(spec: AgentSpec) -> Iterator[tuple[str, Any, str]]:
         yield "max_backoff", high, f"at least min_backoff, which is {low}"
 
 
-_CHOICES: dict[str, tuple[Any, ...]] = {
+def _is_no_duration(value: Any) -> bool:
+    return isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0
+
+
+_CHOICES: Final[dict[str, tuple[Any, ...]]] = {
     "effects": ("read", "write"),
     "isolation": ("thread", "process"),
     "on_unknown_outcome": ("retry", "fail"),

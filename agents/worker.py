@@ -1,128 +1,151 @@
 """The other side of `isolation="process"`: serves calls of one agent in a process of its own.
 
-`python -m agents.worker MODULE QUALNAME NAME MAX_BYTES IN OUT` reads frames from descriptor IN and answers on OUT. A
-frame is four bytes of length and msgpack. Which function runs is decided by the command line, taken from the
-daemon's configuration; nothing in a frame names code. The agent's own standard output goes to standard error.
+`python -m agents.worker SETUP` is told by SETUP, a JSON object, which function to serve and on which descriptors. That
+comes from the daemon's configuration; nothing in a frame names code. Descriptor 0 is the lifeline (worker_guard.py).
+What the agent prints goes to standard error, its standard input is empty, and no program it starts inherits the pipes.
 """
 
 from __future__ import annotations
 
-import ctypes
+import gc
 import os
-import signal
-import struct
+import resource
 import sys
-from dataclasses import asdict, replace
+import threading
+from contextlib import suppress
+from dataclasses import fields, replace
 from importlib import import_module
 from time import time
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
+
+from pydantic_core import from_json, to_json
 
 from agents.call import arguments, finish
 from agents.decorator import make_spec, spec_of
-from agents.spec import AgentSpec
+from agents.exception_facts import facts
+from agents.frames import read_frame, write_frame
+from agents.spec import AgentSpec, Types
+from agents.worker_guard import fork_guarded
 from messages.agent import RunNode
-from messages.wire import pack, unpack
 
-LENGTH = struct.Struct(">I")
-MAX_FRAME = 64 << 20
-_PR_SET_PDEATHSIG = 1
-_SHOWN = ("status_code", "status", "code", "retry_after", "sqlstate", "errno", "error_class", "error_type")
-"""Attributes of an exception that supervision reads; they travel with it."""
+MAX_CALL: Final = 64 << 20
+"""Bytes of a call: its inputs are results of other agents, each of which has its own limit."""
+_FIELDS: Final = tuple(field.name for field in fields(RunNode) if field.name != "inputs")
 
 
-def main(argv: list[str]) -> int:
+def main(setup: dict[str, Any]) -> None:
     """Serve until the input ends."""
-    module, qualname, name, max_bytes, source, sink = argv
-    _die_with_parent()
-    os.dup2(2, 1)
-    with os.fdopen(int(source), "rb") as calls, os.fdopen(int(sink), "wb") as answers:
-        spec = _load(module, qualname, name)
-        _write(answers, {"ready": True})
-        while (frame := read_frame(calls)) is not None:
-            _serve(spec, frame, answers, int(max_bytes))
-    return 0
+    calls_fd, answers_fd = setup["calls"], setup["answers"]
+    _set_limits(setup["limits"])
+    fork_guarded(0, (calls_fd, answers_fd))
+    _seal(calls_fd, answers_fd)
+    with suppress(BrokenPipeError), os.fdopen(calls_fd, "rb") as calls, os.fdopen(answers_fd, "wb") as answers:
+        try:
+            spec = _load(setup)
+        except BaseException as error:  # noqa: BLE001  # a module may raise anything while it is imported
+            write_frame(answers, {"error": facts(error)})
+            return
+        gc.freeze()  # what is loaded stays: no collection needs to look at it again
+        write_frame(answers, {"ready": os.getpid()})
+        while (frame := read_frame(calls, max_bytes=MAX_CALL)) is not None:
+            if not _serve(spec, call_from(frame), answers, setup["max_bytes"]):
+                return
 
 
-def read_frame(stream: BinaryIO) -> Any:
-    """Return the next frame's data, or None at the end."""
-    head = stream.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        return None
-    (size,) = LENGTH.unpack(head)
-    return unpack(stream.read(size), max_bytes=MAX_FRAME)
+def call_frame(call: RunNode) -> dict[str, Any]:
+    """Return a call as plain data. Inputs travel as JSON, whose numbers have no limit."""
+    frame = {name: getattr(call, name) for name in _FIELDS}
+    frame["inputs"] = to_json(call.inputs)
+    return frame
 
 
-def frame(value: Any) -> bytes:
-    """Return data as a frame."""
-    body = pack(value)
-    return LENGTH.pack(len(body)) + body
+def call_from(frame: dict[str, Any]) -> RunNode:
+    """Return the call in a frame."""
+    return RunNode(**{**frame, "inputs": from_json(frame["inputs"])})
 
 
-def run_fields(call: RunNode) -> dict[str, Any]:
-    """Return a call as plain data."""
-    return asdict(call)
-
-
-def _serve(spec: AgentSpec, fields: dict[str, Any], answers: BinaryIO, max_bytes: int) -> None:
-    call = RunNode(**fields)
+def _serve(spec: AgentSpec, call: RunNode, answers: BinaryIO, max_bytes: int) -> bool:
+    """Make one call; return whether this process can make another."""
+    answer: dict[str, Any]
+    usable = open_ = True
+    writing = threading.Lock()
 
     def progress(text: str) -> None:
-        _write(answers, {"progress": str(text)})
+        with writing:
+            if open_:  # a thread that the agent left behind has nothing more to say
+                write_frame(answers, {"progress": text})
 
     try:
-        bound = arguments(spec, call, progress=progress, deadline=time() + call.timeout)
-        _data, body = finish(spec, spec.function(**bound), max_bytes)
-        answer: dict[str, Any] = {"result": body}
+        _bind_log(call)
+        given = arguments(spec, call, progress=progress, deadline=time() + call.timeout)
+        _data, body = finish(spec, spec.function(**given), max_bytes)
+        answer = {"result": body}
     except BaseException as error:  # noqa: BLE001  # whatever escapes is told to the daemon
-        answer = {"error": describe(spec, error)}
-        if not isinstance(error, Exception):
-            _write(answers, answer)
-            raise SystemExit(1) from None
-    _write(answers, answer)
+        # After these the process cannot be trusted: something wanted it to end, or its memory is full.
+        usable = isinstance(error, Exception) and not isinstance(error, MemoryError)
+        answer = {"error": facts(error, transient=spec.transient, permanent=spec.permanent)}
+    with suppress(OSError, ValueError, AttributeError):  # the agent may have closed or replaced it
+        sys.stdout.flush()
+    with writing:
+        open_ = False
+        write_frame(answers, {**answer, "usable": usable})
+    return usable
 
 
-def describe(spec: AgentSpec, error: BaseException) -> dict[str, Any]:
-    """Return an exception as plain data, with what supervision reads of it."""
-    try:
-        text = str(error)[:500]
-    except BaseException:  # noqa: BLE001  # an exception whose text cannot be had
-        text = "(its text cannot be shown)"
-    shown: dict[str, Any] = {"type": type(error).__name__, "text": text.encode("utf-8", "replace").decode()}
-    shown["types"] = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
-    for key in _SHOWN:
-        value = getattr(error, key, None)
-        if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-            shown[key] = value
-    if isinstance(error, spec.permanent):
-        shown["error_class"] = "permanent"
-    elif isinstance(error, spec.transient):
-        shown["error_class"] = "transient"
-    return shown
-
-
-def _write(stream: BinaryIO, value: Any) -> None:
-    stream.write(frame(value))
-    stream.flush()
-
-
-def _load(module: str, qualname: str, name: str) -> AgentSpec:
-    function: Any = import_module(module)
-    for part in qualname.split("."):
-        function = getattr(function, part)
+def _load(setup: dict[str, Any]) -> AgentSpec:
+    function = _named(setup["function"])
     spec = spec_of(function) or make_spec(function, {})
-    return replace(spec, name=name)
+    return replace(
+        spec,
+        name=setup["agent"],
+        transient=_types(setup["transient"]),
+        permanent=_types(setup["permanent"]),
+    )
 
 
-def _die_with_parent() -> None:
-    """Be killed when the daemon dies, however it dies (Linux); elsewhere the end of the input does it."""
-    parent = os.getppid()
-    try:
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    except (OSError, AttributeError):
+def _types(names: list[str]) -> Types:
+    return tuple(_named(name) for name in names)
+
+
+def _named(name: str) -> Any:
+    module, _, qualname = name.partition(":")
+    found: Any = import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _bind_log(call: RunNode) -> None:
+    """Give the agent's own log lines the ids of their call, if it logs with structlog at all."""
+    if "structlog" not in sys.modules:
         return
-    if os.getppid() != parent:
-        sys.exit(1)
+    context: Any = import_module("structlog.contextvars")
+    context.clear_contextvars()
+    context.bind_contextvars(
+        conversation_id=call.conversation_id,
+        request_id=call.request_id,
+        node_id=call.node,
+        agent=call.agent,
+        attempt=call.attempt,
+    )
+
+
+def _set_limits(limits: dict[str, int]) -> None:
+    """Set resource limits by name, `RLIMIT_AS` and others; programs the agent starts inherit them."""
+    for name, most in limits.items():
+        kind = getattr(resource, name)
+        _soft, hard = resource.getrlimit(kind)
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _seal(*private: int) -> None:
+    for descriptor in private:
+        os.set_inheritable(descriptor, False)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(from_json(sys.argv[1]))
