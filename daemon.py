@@ -68,7 +68,7 @@ class Daemon:
         kind = settings.state_storage if settings.persist_conversations else "memory"
         self.store: Store = build_store(settings, kind)
         self.writer = Writer(self.store, log=telemetry.log, on_ownership_lost=self._ownership_lost)
-        self.reader = Reader(self.store)
+        self.reader = Reader(self.store, log=telemetry.log)
         self.execution = Execution(
             threads=settings.threads,
             max_result_bytes=settings.max_result_bytes,

@@ -189,7 +189,10 @@ EVENTS: Final[dict[str, Event]] = {
     "commit_callback_failed": Event(
         "error", "Whoever waited for a commit failed when told.", ("error_type", "error_message"), _BOTH
     ),
-    "rows_dropped": Event("warning", "Operation rows were lost: too many at once.", ("count",), _NOTABLE),
+    "read_callback_failed": Event(
+        "error", "Whoever asked for a reading failed when told.", ("error_type", "error_message"), _BOTH
+    ),
+    "rows_dropped": Event("warning", "Operation rows were lost: too many at once.", ("count", "rows"), _NOTABLE),
     "migrated": Event("info", "The store's schema was brought up to date.", ("store", "migrations"), _BOTH),
     "snapshot_saved": Event("debug", "A snapshot was written.", ("seq", "size")),
     "snapshot_unusable": Event("error", "A snapshot cannot be read; the journal is.", ("seq", "reason"), _BOTH),
