@@ -58,6 +58,7 @@ class Children:
         """Asked to stop: their names are free again only when they have ended."""
         self._incarnations: dict[str, int] = {}
         self._timers: dict[str, int] = {}
+        self._context: tuple[str, str] | None = None
 
     def __bool__(self) -> bool:
         """Return whether any child is alive."""
@@ -122,9 +123,12 @@ class Children:
     def _start(self, durable: State, child: Child, memory: Memory) -> NodeFailure | None:
         request = durable.request
         assert request is not None
-        context = memory.context(request.text, self._parts.memory_limits, without=request.request_id)
+        if self._context is None or self._context[0] != request.request_id:
+            # What was said before a request does not change while it runs: put together once for all its children.
+            text = memory.context(request.text, self._parts.memory_limits, without=request.request_id)
+            self._context = request.request_id, text
         try:
-            order = command(durable, child, context)
+            order = command(durable, child, self._context[1])
         except UnboundReference as error:
             failure = Failure(type="unbound_input", error_class="permanent", message=str(error))
             rule = "the plan asks for something its results do not have"
