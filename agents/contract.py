@@ -12,11 +12,12 @@ import types
 import typing
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Final, get_args, get_origin
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticSerializationError, PydanticUndefined, from_json, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from agents.context import Context
 from agents.errors import NOTHING, AgentDefinitionError, ContractViolation, ResultTooLarge
@@ -43,7 +44,7 @@ class Contract:
         self.agent = agent
         hints = _hints(agent, function)
         signature = inspect.signature(function)
-        fields: dict[str, Any] = {}
+        parameters: dict[str, tuple[Any, Any]] = {}
         self.context_parameter: str | None = None
         """Name of the parameter that is given the `Context`, if there is one."""
         message_text: list[str] = []
@@ -57,32 +58,28 @@ class Contract:
             if _is_message_text(annotation):
                 message_text.append(name)
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-            fields[name] = (annotation, default)
+            if _has_alias(annotation, default):
+                raise AgentDefinitionError(
+                    f"agent {agent}: parameter {name} has an alias; inputs go by parameter names"
+                )
+            parameters[name] = (annotation, default)
         self.message_text = tuple(message_text)
         """Parameters that are the text of the user's message."""
         if "return" not in hints:
             raise AgentDefinitionError(f"agent {agent}: it needs a return annotation; that is half of its contract")
         try:
-            self.inputs = create_model(f"{agent}_inputs", __config__=_INPUTS, **fields)
+            self._inputs = create_model(f"{agent}_inputs", __config__=_INPUTS, **_fields(parameters))
             self._outputs: TypeAdapter[Any] = TypeAdapter(hints["return"])
-            self.input_schema: dict[str, Any] = self.inputs.model_json_schema()
+            self.input_schema: dict[str, Any] = self._inputs.model_json_schema()
             self.output_schema: dict[str, Any] = self._outputs.json_schema(mode="serialization")
         except Exception as error:  # an annotation can fail in as many ways as there are types
             raise AgentDefinitionError(f"agent {agent}: its annotations are no contract: {error}") from error
-        for name, field in self.fields.items():
-            if field.validation_alias not in (None, name):
-                raise AgentDefinitionError(
-                    f"agent {agent}: parameter {name} has an alias; inputs go by parameter names"
-                )
+        self.fields: Mapping[str, FieldInfo] = dict(zip(parameters, self._inputs.model_fields.values(), strict=True))
+        """Input fields by parameter name."""
+        self._parameters = parameters
         self._adapters: dict[str, TypeAdapter[Any]] = {}
         self.version = _version(agent, self.input_schema, self.output_schema)
         """Short hash of both schemas."""
-
-    @property
-    def fields(self) -> Mapping[str, FieldInfo]:
-        """Input fields by parameter name."""
-        fields: Mapping[str, FieldInfo] = self.inputs.model_fields
-        return fields
 
     def bind(self, inputs: Mapping[str, Any], *, text: str) -> dict[str, Any]:
         """Return validated keyword arguments. Raises `ContractViolation` naming field and value."""
@@ -91,21 +88,18 @@ class Contract:
             given.setdefault(name, text)
         try:
             # Strict here too: the model's own setting does not reach into nested models.
-            model = self.inputs.model_validate_json(_json(given), strict=True)
+            model = self._inputs.model_validate_json(_json(given), strict=True)
         except ValidationError as error:
             raise _violation(self.agent, "input", error) from None
         except (PydanticSerializationError, ValueError) as error:
             raise ContractViolation(self.agent, "input", NOTHING, f"not plain data: {error}") from None
-        return {name: getattr(model, name) for name in self.fields}
+        return {name: getattr(model, f"p{number}") for number, name in enumerate(self.fields)}
 
     def encode(self, result: Any, *, max_bytes: int) -> tuple[Any, bytes]:
         """Return a result as plain data and as JSON. Raises `ContractViolation` or `ResultTooLarge`."""
         if isinstance(result, (str, bytes, bytearray)) and len(result) > max_bytes:
             raise ResultTooLarge(_too_large(self.agent, len(result), max_bytes))
-        try:
-            checked = self._outputs.validate_python(result)
-        except ValidationError as error:
-            raise _violation(self.agent, "result", error) from None
+        checked = self._check(result)
         try:
             body = self._outputs.dump_json(checked, warnings="error", by_alias=True)
             if len(body) > max_bytes:
@@ -123,15 +117,27 @@ class Contract:
             problem = "is not a finite number, which JSON cannot hold"
             raise ContractViolation(self.agent, f"result{where}", NOTHING, problem)
 
+    def _check(self, result: Any) -> Any:
+        """Return a result as its type. Strict, so that "12" or True is no number; yet a dict will do for a model."""
+        try:
+            return self._outputs.validate_python(result, strict=True)
+        except ValidationError as error:
+            violation = _violation(self.agent, "result", error)
+        # What has no JSON form either is told by the first violation.
+        with suppress(PydanticSerializationError, ValueError, RecursionError):
+            try:
+                return self._outputs.validate_json(to_json(result), strict=True)
+            except ValidationError as error:
+                violation = _violation(self.agent, "result", error)
+        raise violation
+
     def validate_field(self, name: str, value: Any) -> str | None:
         """Return what is wrong with a literal for one input field, or None."""
         adapter = self._adapters.get(name)
         if adapter is None:
-            field = self.fields[name]
-            annotation: Any = field.annotation
-            for part in field.metadata:
-                annotation = Annotated[annotation, part]
-            adapter = self._adapters[name] = TypeAdapter(annotation)
+            annotation, default = self._parameters[name]
+            told: Any = Annotated[annotation, default] if isinstance(default, FieldInfo) else annotation
+            adapter = self._adapters[name] = TypeAdapter(told)
         try:
             adapter.validate_json(_json(value), strict=True)
         except ValidationError as error:
@@ -143,11 +149,6 @@ class Contract:
     def required(self) -> set[str]:
         """Return the input fields that have no default and are not the message's text."""
         return {name for name, field in self.fields.items() if field.is_required() and name not in self.message_text}
-
-
-def default_of(field: FieldInfo) -> Any:
-    """Return a field's default, or None when it has none."""
-    return None if field.default is PydanticUndefined else field.default
 
 
 def _hints(agent: str, function: Callable[..., Any]) -> dict[str, Any]:
@@ -168,7 +169,21 @@ def _annotation(agent: str, name: str, parameter: inspect.Parameter, hints: Mapp
 
 
 def _is_message_text(annotation: Any) -> bool:
-    return get_origin(annotation) is Annotated and MESSAGE_TEXT in annotation.__metadata__
+    options = get_args(annotation) if get_origin(annotation) in (typing.Union, types.UnionType) else (annotation,)
+    return any(get_origin(option) is Annotated and MESSAGE_TEXT in option.__metadata__ for option in options)
+
+
+def _has_alias(annotation: Any, default: Any) -> bool:
+    told = [default, *(annotation.__metadata__ if get_origin(annotation) is Annotated else ())]
+    return any(isinstance(part, FieldInfo) and (part.alias or part.validation_alias) for part in told)
+
+
+def _fields(parameters: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """Return the fields of a model, in order. Their own names are neutral: a parameter may be called `copy` or `_x`."""
+    return {
+        f"p{number}": (Annotated[annotation, Field(alias=name)], default)
+        for number, (name, (annotation, default)) in enumerate(parameters.items())
+    }
 
 
 def _json(value: Any) -> bytes:

@@ -1,115 +1,112 @@
-"""How many steps a second a store commits, by the number of steps that share one commit.
+"""What a durable step costs: appends per second and time per commit, by size of the batch, per kind of store.
 
-Each step carries an entry of about one kilobyte; `full` ones carry a result and a text too, as in
-real work. Commits are made one after the other by one thread, as the journal's writer does.
+Run it as `python -m benchmarks.store_commit [--quick]`: a table for people, then one JSON object per line. A step here
+is an agent's success as the core writes it: an entry of two events and a result of 1 KB; each append is of another
+conversation, as in a daemon whose conversations all work at once. The files lie in the folder `--directory` names
+(the temporary one by default): a commit is synchronised, so the disk below it decides.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
+import os
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from messages.events import NodeStarted, NodeSucceeded
+from persistence.append import ResultBody, build_append
+from persistence.contract import Append, Store
+from persistence.open_store import create_store
 
-from persistence.contract import (
-    Append,
-    Committed,
-    MemoryRow,
-    ResultRow,
-    Store,
-)  # the project's root has to be found first
-from persistence.open_store import create_store  # as above
-
-BODY = b"0badc0de" + b'{"request_id":"r","events":[' + b"x" * 960 + b"]}"
-TEXT = "a sentence that somebody said. " * 4
-CONVERSATIONS = 2_000
-SIZES = (1, 8, 64, 256, 512)
-KINDS = ("memory", "sqlite")
+BATCHES = (1, 32, 256)
+BODY = json.dumps({"text": "x" * 1_012}).encode()
+KINDS = ("sqlite", "memory")
 
 
-def steps(kind_of_step: str) -> Iterator[Append]:
-    """Yield steps of many conversations in turn, without end."""
-    seqs = [0] * CONVERSATIONS
-    number = 0
-    while True:
+def step(conversation: int, before: int, at: int) -> Append:
+    """Return one success with its result, and the start of the next node."""
+    conversation_id, request_id = f"conversation-{conversation}", f"request-{before // 20}"
+    node = f"node_{before}"
+    common: dict[str, Any] = {"at": at, "conversation_id": conversation_id, "request_id": request_id}
+    done = NodeSucceeded(seq=before + 1, node=node, agent="search", attempt=1, duration_ms=12.5, **common)
+    begun = NodeStarted(seq=before + 2, node=f"node_{before + 2}", agent="search", attempt=1, **common)
+    return build_append(
+        conversation_id=conversation_id,
+        expected_seq=before,
+        events=[done, begun],
+        phase="executing",
+        unfinished=True,
+        oldest_open_seq=1,
+        open_request_ids=(request_id,),
+        snapshot=None,
+        fingerprints={},
+        results={(request_id, node): ResultBody(BODY)},
+    )
+
+
+def measure(store: Store, size: int, seconds: float) -> dict[str, Any]:
+    """Commit batches of one size for a while; building the appends is not counted."""
+    taken: list[float] = []
+    spent, number = 0.0, 0
+    while spent < seconds or len(taken) < 5:
+        batch = [step(place, 2 * number, 1_700_000_000_000 + number) for place in range(size)]
+        began = time.perf_counter()
+        store.commit(batch)
+        taken.append(time.perf_counter() - began)
+        spent += taken[-1]
         number += 1
-        which = number % CONVERSATIONS
-        before = seqs[which]
-        after = seqs[which] = before + 2
-        full = kind_of_step == "full"
-        request_id = f"r{after}"
-        yield Append(
-            conversation_id=f"c{which}",
-            expected_seq=before,
-            last_seq=after,
-            at=1_760_000_000_000 + number,
-            entry=BODY,
-            phase="executing_parallel",
-            unfinished=True,
-            oldest_open_seq=1,
-            open_request_ids=(request_id,),
-            results=(ResultRow(request_id, "a", "stock", 1, b'{"units":4}' * 20, 12.5),) if full else (),
-            memory=(MemoryRow(after, "user", request_id, TEXT, 1_760_000_000_000 + number),) if full else (),
-        )
-
-
-def measure(store: Store, size: int, kind_of_step: str, seconds: float) -> dict[str, float]:
-    """Commit batches of `size` for so many seconds; return the figures."""
-    made = steps(kind_of_step)
-    times: list[float] = []
-    began = time.perf_counter()
-    spent = 0.0
-    while spent < seconds:
-        batch = [next(made) for _ in range(size)]
-        at = time.perf_counter()
-        outcomes = store.commit(batch)
-        times.append(time.perf_counter() - at)
-        assert all(isinstance(outcome, Committed) for outcome in outcomes)
-        spent = time.perf_counter() - began
-    busy = sum(times)
+    ranked = sorted(taken)
     return {
-        "appends_per_s": size * len(times) / busy,
-        "commits_per_s": len(times) / busy,
-        "commit_ms_median": 1000 * statistics.median(times),
-        "commit_ms_p99": 1000 * sorted(times)[int(len(times) * 0.99)],
+        "batch": size,
+        "appends_per_second": round(size * len(taken) / spent),
+        "commit_ms_median": round(1_000 * statistics.median(taken), 3),
+        "commit_ms_p99": round(1_000 * ranked[int(len(ranked) * 0.99)], 3),
+        "append_us": round(1e6 * spent / (size * len(taken)), 1),
+        "commits": len(taken),
     }
 
 
+def synchronise_ms(directory: Path, times: int = 50) -> float:
+    """Return the median time that the disk below takes to synchronise a small write: the floor of a commit."""
+    path = directory / "synchronise"
+    taken = []
+    with path.open("wb", buffering=0) as file:
+        for _ in range(times):
+            file.write(b"x" * 4_096)
+            began = time.perf_counter()
+            os.fdatasync(file.fileno())
+            taken.append(time.perf_counter() - began)
+    path.unlink()
+    return round(1_000 * statistics.median(taken), 3)
+
+
 def main() -> None:
-    """Print a table for people and JSON lines for programs."""
+    """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a quarter of a second for each line instead of three")
-    parser.add_argument("--directory", type=Path, help="where the database is made: its disk is what is measured")
+    parser.add_argument("--quick", action="store_true", help="half a second per figure instead of four")
+    parser.add_argument("--directory", type=Path, default=None, help="where the files are to lie")
     options = parser.parse_args()
-    seconds = 0.25 if options.quick else 3.0
-    print(f"store commits, {platform.machine()}, Python {platform.python_version()}")
-    print(f"{'store':8} {'step':6} {'batch':>6} {'appends/s':>11} {'commits/s':>11} {'median ms':>10} {'p99 ms':>9}")
-    lines = []
-    for kind in KINDS:
-        for kind_of_step in ("entry", "full"):
-            for size in SIZES:
-                with tempfile.TemporaryDirectory(dir=options.directory) as directory:
-                    store = create_store(kind, data_dir=Path(directory))
-                    store.open("benchmark")
-                    figures = measure(store, size, kind_of_step, seconds)
-                    store.close()
-                print(
-                    f"{kind:8} {kind_of_step:6} {size:6} {figures['appends_per_s']:11,.0f}"
-                    f" {figures['commits_per_s']:11,.0f} {figures['commit_ms_median']:10.3f}"
-                    f" {figures['commit_ms_p99']:9.3f}"
-                )
-                lines.append(
-                    {"benchmark": "store_commit", "store": kind, "step": kind_of_step, "batch": size, **figures}
-                )
-    for line in lines:
-        print(json.dumps(line))
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(dir=options.directory) as folder:
+        floor = synchronise_ms(Path(folder))
+        for kind in KINDS:
+            for size in BATCHES:
+                store = create_store(kind, data_dir=Path(folder) / f"{kind}-{size}")
+                store.open("benchmark")
+                rows.append({"store": kind, **measure(store, size, 0.5 if options.quick else 4.0)})
+                store.close()
+    print(f"the disk synchronises 4 KB in {floor} ms (median)\n")
+    print(f"{'store':8}{'batch':>6}{'appends/s':>11}{'commit ms':>11}{'p99 ms':>9}{'us/append':>11}")
+    for row in rows:
+        figures = (row["batch"], row["appends_per_second"], row["commit_ms_median"], row["commit_ms_p99"])
+        print("{:8}{:>6}{:>11,}{:>11.3f}{:>9.3f}{:>11.1f}".format(row["store"], *figures, row["append_us"]))
+    print()
+    for row in rows:
+        print(json.dumps({"benchmark": "store_commit", "synchronise_ms": floor, **row}))
 
 
 if __name__ == "__main__":

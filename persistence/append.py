@@ -47,7 +47,10 @@ def build_append(
     """Return the step as an `Append`.
 
     `fingerprints` by message id; `results` by (request, node): a success without one is recorded without its body.
+    Raises `ValueError` when the events do not follow on `expected_seq` one by one.
     """
+    if events[0].seq != expected_seq + 1:
+        raise ValueError(f"{conversation_id}: event {events[0].seq} does not follow on {expected_seq}")
     inbox: list[InboxRow] = []
     replied: list[tuple[str, int]] = []
     memory: list[MemoryRow] = []

@@ -12,17 +12,21 @@ from typing import Any
 from zlib import crc32
 
 from pydantic import ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import PydanticUndefined, from_json, to_json
 
 from messages.events import JOURNALED, Journaled, MessageAccepted, NodeSucceeded, ReplySent
 from persistence.contract import EntryRow, MemoryRow, ResultRow
 
-_BY_ROW = frozenset({"seq", "at", "conversation_id", "request_id"})
+_BY_ROW = frozenset({"seq", "conversation_id"})
 _ELSEWHERE: dict[str, frozenset[str]] = {
     "message.accepted": _BY_ROW | {"text"},
     "node.succeeded": _BY_ROW | {"result"},
     "reply.sent": _BY_ROW | {"text", "data"},
 }
+_NAMES = {"from_phase": "from", "to_phase": "to"}
+"""Fields that have another name outside Python."""
+_DEFAULTS: dict[type[Journaled], dict[str, Any]] = {}
+"""Default of each field that has a plain one, by event class; filled as classes are met."""
 _DIGITS = 8
 """Hexadecimal digits of the CRC-32 before the body."""
 
@@ -38,31 +42,30 @@ class CorruptEntry(ValueError):
 
 
 def encode(events: Sequence[Journaled]) -> bytes:
-    """Return the entry of one step."""
-    request_id = events[0].request_id
-    body = to_json({"request_id": request_id, "events": [_bare(event, request_id) for event in events]})
+    """Return the entry of one step, whose row says the sequence numbers and the time of the last event.
+
+    Raises `ValueError` for sequence numbers with a hole: such a step could not be read back.
+    """
+    first, last = events[0], events[-1]
+    if any(event.seq != first.seq + index for index, event in enumerate(events)):
+        raise ValueError(f"{first.conversation_id}: the sequence numbers of a step must follow each other")
+    known = {"request_id": first.request_id, "at": last.at}
+    body = to_json({"request_id": first.request_id, "events": [_bare(event, known) for event in events]})
     return b"%08x" % crc32(body) + body
 
 
 def decode(conversation_id: str, row: EntryRow) -> list[Journaled]:
     """Return the events of an entry; texts, results and data are absent. Raises `CorruptEntry`."""
-    body = row.body[_DIGITS:]
-    if b"%08x" % crc32(body) != row.body[:_DIGITS]:
+    stored = row.body
+    # A row that was changed by hand can hold a text or a number instead of bytes.
+    if not isinstance(stored, bytes) or b"%08x" % crc32(stored[_DIGITS:]) != stored[:_DIGITS]:
         raise CorruptEntry(conversation_id, row.first_seq, "the checksum does not match")
     try:
-        entry = from_json(body)
+        entry = from_json(stored[_DIGITS:])
+        known = {"request_id": entry["request_id"], "at": row.at}
+        place = {"conversation_id": conversation_id}
         events = [
-            JOURNALED.validate_json(
-                to_json(
-                    {
-                        "request_id": entry["request_id"],
-                        **fields,
-                        "seq": row.first_seq + index,
-                        "at": row.at,
-                        "conversation_id": conversation_id,
-                    }
-                )
-            )
+            JOURNALED.validate_json(to_json({**known, **fields, **place, "seq": row.first_seq + index}))
             for index, fields in enumerate(entry["events"])
         ]
     except (ValidationError, ValueError, KeyError, TypeError) as error:
@@ -75,7 +78,11 @@ def decode(conversation_id: str, row: EntryRow) -> list[Journaled]:
 def hydrate(
     events: Iterable[Journaled], results: Iterable[ResultRow], memory: Iterable[MemoryRow]
 ) -> tuple[list[Journaled], frozenset[tuple[str, str]]]:
-    """Return the events with texts, results and data filled in, and (request, node) of results that are not there."""
+    """Return the events with texts, results and data filled in, and (request, node) of results that are not there.
+
+    A success without its result keeps None, which may be a result too: the second value tells them apart. Raises
+    `CorruptEntry` for a result that is no JSON.
+    """
     bodies = {(row.request_id, row.node): row.body for row in results}
     texts = {row.seq: row.text for row in memory if row.role != "note"}
     missing: set[tuple[str, str]] = set()
@@ -85,12 +92,12 @@ def hydrate(
             changes: dict[str, Any] = {"text": texts.get(event.seq, event.text)}
             if isinstance(event, ReplySent):
                 keys = ((name, bodies.get((event.request_id or "", name))) for name in event.nodes)
-                changes["data"] = {name: from_json(body) for name, body in keys if body is not None}
+                changes["data"] = {name: _result(event, name, body) for name, body in keys if body is not None}
             full.append(event.model_copy(update=changes))
         elif isinstance(event, NodeSucceeded):
             key = (event.request_id or "", event.node)
             if key in bodies:
-                full.append(event.model_copy(update={"result": from_json(bodies[key])}))
+                full.append(event.model_copy(update={"result": _result(event, event.node, bodies[key])}))
             else:
                 missing.add(key)
                 full.append(event)
@@ -99,12 +106,33 @@ def hydrate(
     return full, frozenset(missing)
 
 
-def _bare(event: Journaled, request_id: str | None) -> dict[str, Any]:
+def _result(event: Journaled, node: str, body: bytes) -> Any:
+    try:
+        return from_json(body)
+    except (ValueError, TypeError) as error:
+        reason = f"the result of {node} is not what was written: {error}"
+        raise CorruptEntry(event.conversation_id, event.seq, reason) from None
+
+
+def _bare(event: Journaled, known: dict[str, Any]) -> dict[str, Any]:
+    """Return what neither the row, nor the entry, nor the event's class says already."""
+    implied = _DEFAULTS.get(type(event)) or _defaults(type(event))
     left_out = _ELSEWHERE.get(event.type, _BY_ROW)
-    fields = {key: value for key, value in event.__dict__.items() if value is not None and key not in left_out}
-    for ours, theirs in (("from_phase", "from"), ("to_phase", "to")):
-        if ours in fields:
-            fields[theirs] = fields.pop(ours)
-    if event.request_id != request_id:
-        fields["request_id"] = event.request_id
+    fields = {
+        _NAMES.get(key, key): value
+        for key, value in event.__dict__.items()
+        if key not in left_out and key not in known and (key not in implied or implied[key] != value)
+    }
+    for key, value in known.items():
+        if getattr(event, key) != value:
+            fields[key] = getattr(event, key)
+    fields["type"] = event.type
     return fields
+
+
+def _defaults(kind: type[Journaled]) -> dict[str, Any]:
+    defaults = {
+        key: field.default for key, field in kind.model_fields.items() if field.default is not PydanticUndefined
+    }
+    _DEFAULTS[kind] = defaults
+    return defaults

@@ -130,9 +130,10 @@ class MemoryStore:
                 if not conversation.unfinished and conversation.updated_at < now - keep_journal_ms:
                     kept = [e for e in conversation.entries if e.last_seq > conversation.snapshot_seq]
                     gone["orchestrator_journal"] += len(conversation.entries) - len(kept)
-                    gone["orchestrator_agent_results"] += len(conversation.results)
                     conversation.entries = kept
-                    conversation.results.clear()
+                    if conversation.oldest_open_seq is None:
+                        gone["orchestrator_agent_results"] += len(conversation.results)
+                        conversation.results.clear()
             oldest = now - keep_logs_ms
             gone["orchestrator_operation_logs"] = _drop_older(data.operations, oldest)
             gone["orchestrator_performance_metrics"] = _drop_older(data.metrics, oldest)
@@ -245,7 +246,7 @@ class MemoryStore:
     # Applying
 
     def _check_epoch(self) -> None:
-        if self._epoch != self.data.epoch:
+        if self._epoch == 0 or self._epoch != self.data.epoch:
             raise OwnershipLost(f"this store has epoch {self._epoch}, the data has {self.data.epoch}")
 
     def _apply(self, append: Append) -> Outcome:
@@ -253,7 +254,8 @@ class MemoryStore:
         held = self.data.conversations.get(key)
         last = 0 if held is None else held.last_seq
         if last != append.expected_seq:
-            if held is not None and any(e.last_seq == append.last_seq and e.body == append.entry for e in held.entries):
+            same = EntryRow(append.expected_seq + 1, append.last_seq, append.at, append.entry)
+            if held is not None and same in held.entries:
                 return Committed(key, append.last_seq)
             detail = f"the newest event is {last}, this step follows {append.expected_seq}"
             return AppendRefused(key, append.last_seq, "sequence_conflict", detail)

@@ -19,8 +19,16 @@ _Job = tuple[Callable[..., Any], tuple[Any, ...], Done]
 class Reader:
     """`done` gets the value, or the exception that reading raised; it is called from one of the reader's threads."""
 
-    def __init__(self, store: Store, *, threads: int = 2, now_ms: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        threads: int = 2,
+        now_ms: Callable[[], int] | None = None,
+        log: Callable[..., None] | None = None,
+    ) -> None:
         self._store = store
+        self._log = log or _say_nothing
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._now_ms = now_ms or _wall_clock
         self._lock = threading.Lock()
@@ -48,10 +56,10 @@ class Reader:
     def find(self, key: str, done: Callable[[tuple[Any, bytes] | None], None]) -> None:
         """Look up a reusable result: (result, JSON), or None when there is none or it cannot be read."""
 
-        def found(row: Any) -> None:
-            done(None if row is None or isinstance(row, BaseException) else (from_json(row.body), row.body))
+        def found(answer: Any) -> None:
+            done(None if isinstance(answer, BaseException) else answer)
 
-        self.submit(self._store.cached_result, key, self._now_ms(), done=found)
+        self.submit(_find, self._store, key, self._now_ms(), done=found)
 
     def stop(self, timeout: float) -> bool:
         """Finish what is asked already and end; return whether that was done within `timeout` seconds."""
@@ -59,8 +67,9 @@ class Reader:
             self._stopped = True
             for _ in self._threads:
                 self._jobs.put(None)
+        deadline = time.monotonic() + timeout
         for thread in self._threads:
-            thread.join(timeout)
+            thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self) -> None:
@@ -70,13 +79,25 @@ class Reader:
                 answer = function(*args)
             except Exception as error:  # noqa: BLE001  # who asked is told, whatever it was
                 answer = error
-            done(answer)
+            try:
+                done(answer)
+            except Exception as error:  # noqa: BLE001  # one listener's trouble must not end the thread for the others
+                failed = {"error_type": type(error).__name__, "error_message": str(error)}
+                self._log("read_callback_failed", level="error", **failed)
 
 
 def _load(store: Store, conversation_id: str, recent: int) -> Any:
     return store.load(conversation_id, recent=recent)
 
 
-def _wall_clock() -> int:
+def _find(store: Store, key: str, now: int) -> tuple[Any, bytes] | None:
+    row = store.cached_result(key, now)
+    return None if row is None else (from_json(row.body), row.body)
 
+
+def _say_nothing(*_args: Any, **_fields: Any) -> None:
+    """Stand in for a log nobody wants."""
+
+
+def _wall_clock() -> int:
     return time.time_ns() // 1_000_000

@@ -6,12 +6,17 @@ from collections.abc import Callable
 from typing import Any, Final
 from zlib import crc32
 
+from pydantic_core import from_json, to_json
+
 from messages.wire import WireError, pack, unpack
 
 MAX_SNAPSHOT_BYTES: Final = 64 << 20
 """Larger ones are refused: a state holds references, so a snapshot of this size is a defect."""
-_MAGIC: Final = b"OS1"
-_HEADER: Final = len(_MAGIC) + 2 + 4
+_PACKED: Final = b"OS1"
+_JSON: Final = b"OJ1"
+"""Written when msgpack cannot hold the state: JSON, and so the inputs of a plan, has integers of any size."""
+_HEADER: Final = len(_PACKED) + 2 + 4
+"""Form, schema version, CRC-32 of version and body."""
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 UPCASTERS: Final[dict[int, Upcaster]] = {}
@@ -32,31 +37,55 @@ class SnapshotUnreadable(ValueError):
 
 def seal(plain: dict[str, Any], *, schema: int) -> bytes:
     """Return plain data as a snapshot. Raises `SnapshotUnreadable` when it would not read back equal."""
-    body = pack(plain)
-    sealed = _MAGIC + schema.to_bytes(2, "big") + crc32(body).to_bytes(4, "big") + body
     try:
-        if unpack(body, max_bytes=MAX_SNAPSHOT_BYTES) != plain:
+        form, body = _encoded(plain)
+        if _decoded(form, body) != plain:
             raise SnapshotUnreadable("the state does not read back equal")
-    except WireError as error:
+    except SnapshotUnreadable:
+        raise
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise SnapshotUnreadable(str(error)) from None
-    return sealed
+    version = schema.to_bytes(2, "big")
+    return form + version + _checksum(version, body) + body
 
 
 def unseal(data: bytes, *, schema: int) -> dict[str, Any]:
     """Return the plain data, brought up to `schema`. Raises `SnapshotCorrupt` or `SnapshotNewer`."""
-    body = data[_HEADER:]
-    if data[: len(_MAGIC)] != _MAGIC or crc32(body).to_bytes(4, "big") != data[_HEADER - 4 : _HEADER]:
+    # A row that was changed by hand can hold a text or a number instead of bytes.
+    if not isinstance(data, bytes) or data[: len(_PACKED)] not in (_PACKED, _JSON):
+        raise SnapshotCorrupt("it does not begin as a snapshot does")
+    form, stamp, body = data[: len(_PACKED)], data[len(_PACKED) : _HEADER - 4], data[_HEADER:]
+    if _checksum(stamp, body) != data[_HEADER - 4 : _HEADER]:
         raise SnapshotCorrupt("the checksum does not match")
-    version = int.from_bytes(data[len(_MAGIC) : len(_MAGIC) + 2], "big")
+    version = int.from_bytes(stamp, "big")
     if version > schema:
         raise SnapshotNewer(f"schema {version} is newer than {schema}, the newest this program knows")
     try:
-        plain: Any = unpack(body, max_bytes=MAX_SNAPSHOT_BYTES)
-    except WireError as error:
+        plain = _decoded(form, body)
+    except ValueError as error:
         raise SnapshotCorrupt(str(error)) from None
     if not isinstance(plain, dict):
         raise SnapshotCorrupt("it holds no state")
     while version < schema:
+        if version not in UPCASTERS:
+            raise SnapshotCorrupt(f"nothing leads from schema {version} to {schema}")
         plain = UPCASTERS[version](plain)
         version += 1
     return dict(plain)
+
+
+def _encoded(plain: dict[str, Any]) -> tuple[bytes, bytes]:
+    try:
+        return _PACKED, pack(plain)
+    except OverflowError:
+        return _JSON, to_json(plain)
+
+
+def _decoded(form: bytes, body: bytes) -> Any:
+    if len(body) > MAX_SNAPSHOT_BYTES:
+        raise WireError("too_large", f"{len(body)} bytes; at most {MAX_SNAPSHOT_BYTES} are taken")
+    return unpack(body, max_bytes=MAX_SNAPSHOT_BYTES) if form == _PACKED else from_json(body)
+
+
+def _checksum(version: bytes, body: bytes) -> bytes:
+    return crc32(body, crc32(version)).to_bytes(4, "big")

@@ -34,18 +34,18 @@ class SqliteReads:
         self._path = path
         self._local = threading.local()
         self._lock = threading.Lock()
-        self._readers: list[sqlite3.Connection] = []
+        self._readers: list[_Connection] = []
         self._closed = False
 
     def load(self, conversation_id: str, *, recent: int) -> Loaded:
         """Return all that is needed to wake a conversation, as of one moment."""
-        connection = self._reader()
         try:
-            connection.execute("BEGIN")
-            try:
-                return self._load(connection, conversation_id, recent)
-            finally:
-                connection.execute("ROLLBACK")
+            with self._reader() as connection:
+                connection.execute("BEGIN")
+                try:
+                    return self._load(connection, conversation_id, recent)
+                finally:
+                    connection.execute("ROLLBACK")
         except sqlite3.Error as error:
             raise unavailable(error) from error
 
@@ -133,27 +133,48 @@ class SqliteReads:
 
     def _all(self, statement: str, *values: Any) -> list[Any]:
         try:
-            return self._reader().execute(statement, values).fetchall()
+            with self._reader() as connection:
+                return connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise unavailable(error) from error
 
-    def _reader(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
+    def _reader(self) -> _Connection:
+        reader: _Connection | None = getattr(self._local, "reader", None)
+        if reader is None:
             with self._lock:
                 if self._closed:
                     raise StoreUnavailable("the store is closed")
-                connection = connect(self._path, read_only=True)
-                self._readers.append(connection)
-            self._local.connection = connection
-        return connection
+                reader = _Connection(connect(self._path, read_only=True))
+                self._readers.append(reader)
+            self._local.reader = reader
+        return reader
+
+    def _open_readers(self) -> None:
+        self._local = threading.local()
+        self._closed = False
 
     def _close_readers(self) -> None:
         with self._lock:
             self._closed = True
             readers, self._readers = self._readers, []
-        for connection in readers:
-            connection.close()
+        for reader in readers:
+            with reader as connection:
+                connection.close()
+
+
+class _Connection:
+    """A connection in use: it is closed by another thread, but never under a statement that still runs."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._lock.acquire()
+        return self._connection
+
+    def __exit__(self, *_error: object) -> None:
+        self._lock.release()
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:

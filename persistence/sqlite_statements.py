@@ -14,7 +14,10 @@ RETURNING epoch
 # Writing a step
 
 LAST_SEQ: Final = "SELECT last_seq FROM orchestrator_workflow_states WHERE conversation_id = ?"
-SAME_ENTRY: Final = "SELECT body FROM orchestrator_journal WHERE conversation_id = ? AND last_seq = ?"
+SAME_ENTRY: Final = """
+SELECT 1 FROM orchestrator_journal
+WHERE conversation_id = ? AND last_seq = ? AND first_seq = ? AND at = ? AND body = ?
+"""
 ENTRY: Final = (
     "INSERT INTO orchestrator_journal (conversation_id, last_seq, first_seq, at, body) VALUES (?, ?, ?, ?, ?)"
 )
@@ -70,7 +73,8 @@ DROP_DEAD_LETTER: Final = "DELETE FROM orchestrator_dead_letters WHERE id = ?"
 RECOVERING: Final = "UPDATE orchestrator_workflow_states SET recoveries = recoveries + 1 WHERE unfinished = 1"
 RECOVERIES: Final = "SELECT conversation_id, recoveries FROM orchestrator_workflow_states WHERE unfinished = 1"
 
-# Forgetting: a bounded number of rows at a time, so that a commit never waits long
+# Forgetting: a bounded number of rows at a time, so that a commit never waits long. A paused conversation is not
+# unfinished, but its open message still needs its results.
 
 CLEANUP: Final = {
     "orchestrator_inbox": """
@@ -98,7 +102,7 @@ CLEANUP: Final = {
         DELETE FROM orchestrator_agent_results WHERE rowid IN
             (SELECT r.rowid
              FROM orchestrator_workflow_states s JOIN orchestrator_agent_results r USING (conversation_id)
-             WHERE s.updated_at < :journal AND s.unfinished = 0 LIMIT :most)
+             WHERE s.updated_at < :journal AND s.unfinished = 0 AND s.oldest_open_seq IS NULL LIMIT :most)
     """,
 }
 

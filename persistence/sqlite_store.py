@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pydantic_core import to_json
+
 from persistence import migrations
 from persistence import sqlite_statements as sql
 from persistence.contract import (
@@ -41,10 +43,9 @@ Row = OperationRow | MetricRow | DeadLetterRow
 _REMEMBERED = 100_000
 """Conversations whose newest sequence number is kept in memory, so that most appends need no look-up."""
 _CLEANED_AT_ONCE = 5_000
-_OUTSIDE = frozenset(
-    {"SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CANTOPEN", "SQLITE_READONLY"}
-)
-"""Errors of the world, not of a row: the same batch is tried again."""
+_OF_A_ROW = ("SQLITE_CONSTRAINT", "SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_RANGE")
+"""Errors that a row brings about, every time. Any other (full, locked, corrupt, a table gone) is the world's: the same
+batch is tried again, and nobody's step is refused for it."""
 
 
 class SqliteStore(SqliteReads):
@@ -67,9 +68,11 @@ class SqliteStore(SqliteReads):
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._lock_file = _lock(self._path)
+            self._last_seqs.clear()
+            self._open_readers()
+            self._make_private()
             self._check_version()
             self._connect()
-            self._make_private()
             migrations.apply("sqlite", f"sqlite:///{quote(str(self._path.absolute()))}")
             writer = self._writing()
             (self._epoch,) = writer.execute(sql.OWN, (owner, time.time_ns() // 1_000_000)).fetchone()
@@ -125,9 +128,10 @@ class SqliteStore(SqliteReads):
                 writer.execute("COMMIT")
             except sqlite3.Error as error:
                 self._recover()
-                if getattr(error, "sqlite_errorname", "").startswith(tuple(_OUTSIDE)):
-                    raise unavailable(error) from error
-                raise
+                # What has no name the driver refused before the database saw it: a value of a type it cannot bind.
+                if getattr(error, "sqlite_errorname", _OF_A_ROW[0]).startswith(_OF_A_ROW):
+                    raise
+                raise unavailable(error) from error
             except BaseException:
                 self._recover()
                 raise
@@ -180,7 +184,7 @@ class SqliteStore(SqliteReads):
                 newest[key] = append.last_seq
                 accepted.append(append)
                 outcomes.append(Committed(key, append.last_seq))
-            elif self._is_applied(writer, append):
+            elif append in accepted or self._is_applied(writer, append):
                 outcomes.append(Committed(key, append.last_seq))
             else:
                 detail = f"the newest event is {last}, this step follows {append.expected_seq}"
@@ -190,8 +194,8 @@ class SqliteStore(SqliteReads):
     @staticmethod
     def _is_applied(writer: sqlite3.Connection, append: Append) -> bool:
         """Return whether this very step is in the journal: a commit whose answer got lost is tried again."""
-        row = writer.execute(sql.SAME_ENTRY, (append.conversation_id, append.last_seq)).fetchone()
-        return row is not None and row[0] == append.entry
+        step = (append.conversation_id, append.last_seq, append.expected_seq + 1, append.at, append.entry)
+        return writer.execute(sql.SAME_ENTRY, step).fetchone() is not None
 
     @staticmethod
     def _write(writer: sqlite3.Connection, appends: Sequence[Append]) -> None:
@@ -305,6 +309,7 @@ class SqliteStore(SqliteReads):
             writer.close()  # rolls an open transaction back
 
     def _make_private(self) -> None:
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         for suffix in ("", "-wal", "-shm"):
             path = Path(f"{self._path}{suffix}")
             if path.exists():
@@ -357,7 +362,7 @@ def _state(append: Append) -> tuple[Any, ...]:
         append.last_seq,
         append.unfinished,
         append.oldest_open_seq,
-        json.dumps(append.open_request_ids),
+        to_json(append.open_request_ids).decode(),
         append.user_id,
         append.at,
         append.last_seq if append.snapshot is not None else 0,

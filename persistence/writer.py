@@ -34,6 +34,10 @@ _MAX_ROWS: Final = 10_000
 _ROWS_PER_COMMIT: Final = 2_000
 
 
+class _Stopped(Exception):
+    """The daemon stops while the store is unavailable: what was to be committed stays undone."""
+
+
 @dataclass(slots=True)
 class _Figures:
     batches: int = 0
@@ -66,9 +70,11 @@ class Writer:
         self._changed = threading.Condition()
         self._pending: deque[tuple[Append, Done]] = deque()
         self._rows: deque[Row] = deque()
+        self._rows_due = 0.0
         self._figures = _Figures()
         self._stopping = False
         self._lost: str | None = None
+        self._losing: str | None = None
         self._thread: threading.Thread | None = None
         self._hurry = threading.Event()
         self.last_error: str | None = None
@@ -106,11 +112,15 @@ class Writer:
                 return False
             self._rows.append(row)
             if len(self._rows) == 1:
+                self._rows_due = time.monotonic() + _ROWS_WAIT
                 self._changed.notify()
             return True
 
     def stop(self, timeout: float) -> bool:
-        """Commit what waits and end; return whether that was done within `timeout` seconds."""
+        """Commit what waits and end; return whether that was done within `timeout` seconds.
+
+        An unavailable store is asked once more; what it does not take then stays unanswered, and the return is False.
+        """
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -148,28 +158,33 @@ class Writer:
             if not batch and not rows:
                 return
             try:
-                outcomes = self._commit(batch, rows)
+                outcomes = self._commit([append for append, _ in batch], rows)
             except OwnershipLost as error:
                 self._lose(str(error), batch)
                 return
-            if outcomes is None:
+            except _Stopped:
+                with self._changed:
+                    self._pending.extendleft(reversed(batch))
                 return
             for (_append, done), outcome in zip(batch, outcomes, strict=True):
                 self._tell(done, outcome)
+            if self._losing is not None:
+                self._lose(self._losing, ())
+                return
 
     def _gather(self) -> tuple[list[tuple[Append, Done]], list[Row]]:
         with self._changed:
             while not self._pending and not self._stopping:
-                self._changed.wait(_ROWS_WAIT if self._rows else None)
-                if self._rows and not self._pending:
+                left = self._rows_due - time.monotonic() if self._rows else None
+                if left is not None and left <= 0:
                     break
+                self._changed.wait(left)
             batch = [self._pending.popleft() for _ in range(min(len(self._pending), self._max_batch))]
             rows = [self._rows.popleft() for _ in range(min(len(self._rows), _ROWS_PER_COMMIT))]
             return batch, rows
 
-    def _commit(self, batch: Sequence[tuple[Append, Done]], rows: Sequence[Row]) -> list[Outcome] | None:
-        """Commit until it is done; None when the daemon stops while the store is unavailable."""
-        appends = [append for append, _ in batch]
+    def _commit(self, appends: Sequence[Append], rows: Sequence[Row]) -> list[Outcome]:
+        """Commit until it is done. Raises `_Stopped` when the daemon stops while the store is unavailable."""
         delay, longest = self._retry
         while True:
             began = time.perf_counter()
@@ -178,7 +193,7 @@ class Writer:
             except StoreUnavailable as error:
                 self._unavailable(error)
                 if self._stopping:
-                    return None
+                    raise _Stopped from None
                 self._hurry.wait(delay)
                 delay = min(longest, delay * 2)
                 continue
@@ -186,40 +201,54 @@ class Writer:
                 raise
             except Exception as error:  # noqa: BLE001  # one row that cannot be stored must not stop the others
                 return self._isolate(appends, rows, error)
-            self._count(outcomes, rows, time.perf_counter() - began)
+            self._count(outcomes, len(rows), time.perf_counter() - began)
             self._available_again()
             return outcomes
 
-    def _isolate(self, appends: list[Append], rows: Sequence[Row], error: Exception) -> list[Outcome]:
+    def _isolate(self, appends: Sequence[Append], rows: Sequence[Row], error: Exception) -> list[Outcome]:
         """Commit one by one, so that only what cannot be stored is refused."""
-        if len(appends) == 1 and not rows:
-            self._figures.refused += 1
-            append = appends[0]
-            self._log(
-                "append_poisoned",
-                level="error",
-                conversation_id=append.conversation_id,
-                error_type=type(error).__name__,
-                error_message=str(error),
-            )
-            return [
-                AppendRefused(append.conversation_id, append.last_seq, "poisoned", f"{type(error).__name__}: {error}")
-            ]
         if rows:
-            self._figures.rows_dropped += len(rows)
-        outcomes: list[Outcome] = []
+            outcomes = self._commit(appends, ())
+            self._commit_rows(rows)
+            return outcomes
+        if len(appends) == 1:
+            return [self._refuse(appends[0], error)]
+        outcomes = []
         broken: set[str] = set()
         for append in appends:
             if append.conversation_id in broken:
                 detail = "an earlier step of this conversation was refused"
                 outcomes.append(AppendRefused(append.conversation_id, append.last_seq, "sequence_conflict", detail))
                 continue
-            found = self._commit([(append, _say_nothing)], ())
-            assert found is not None
-            outcomes.extend(found)
-            if isinstance(found[0], AppendRefused):
+            try:
+                (outcome,) = self._commit([append], ())
+            except OwnershipLost as lost:  # those before are durable, and are told so
+                self._losing = str(lost)
+                outcome = AppendRefused(append.conversation_id, append.last_seq, "not_owner", str(lost))
+            outcomes.append(outcome)
+            if isinstance(outcome, AppendRefused):
                 broken.add(append.conversation_id)
         return outcomes
+
+    def _commit_rows(self, rows: Sequence[Row]) -> None:
+        """Write rows apart from the appends; together they are dropped when one of them cannot be stored."""
+        try:
+            self._store.commit((), rows)
+        except OwnershipLost as lost:  # the appends before are durable, and are told so
+            self._losing = str(lost)
+        except Exception as error:  # noqa: BLE001  # nobody waits for these rows
+            self._figures.rows_dropped += len(rows)
+            failed = {"error_type": type(error).__name__, "error_message": str(error)}
+            self._log("rows_dropped", level="warning", rows=len(rows), **failed)
+        else:
+            self._figures.rows += len(rows)
+
+    def _refuse(self, append: Append, error: Exception) -> AppendRefused:
+        self._figures.refused += 1
+        reason = f"{type(error).__name__}: {error}"
+        failed = {"error_type": type(error).__name__, "error_message": str(error)}
+        self._log("append_poisoned", level="error", conversation_id=append.conversation_id, **failed)
+        return AppendRefused(append.conversation_id, append.last_seq, "poisoned", reason)
 
     def _unavailable(self, error: StoreUnavailable) -> None:
         self._figures.retries += 1
@@ -248,13 +277,14 @@ class Writer:
         try:
             done(outcome)
         except Exception as error:  # noqa: BLE001  # one listener's trouble must not reach the others
-            self._log("commit_callback_failed", level="error", error_type=type(error).__name__, error_message=str(error))
+            failed = {"error_type": type(error).__name__, "error_message": str(error)}
+            self._log("commit_callback_failed", level="error", **failed)
 
-    def _count(self, outcomes: Sequence[Outcome], rows: Sequence[Row], seconds: float) -> None:
+    def _count(self, outcomes: Sequence[Outcome], rows: int, seconds: float) -> None:
         figures = self._figures
         figures.batches += 1
         figures.appends += len(outcomes)
-        figures.rows += len(rows)
+        figures.rows += rows
         figures.largest_batch = max(figures.largest_batch, len(outcomes))
         figures.seconds += seconds
         figures.refused += sum(isinstance(outcome, AppendRefused) for outcome in outcomes)

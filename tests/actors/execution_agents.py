@@ -215,12 +215,14 @@ def worker(what: str, arg: str, ctx: Context) -> dict[str, Any]:  # one process,
         os.write(1, b"\0\0\0\5raw")
         os.write(2, b"\xff\xfe")
         return {"read": sys.stdin.read(1)}
+    if what == "say":
+        print(arg)  # noqa: T201  # what is tested
     if what == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "leave":
         os._exit(0)
     if what == "family":
-        child = subprocess.Popen([sys.executable, "-c", _STUBBORN], stdout=subprocess.PIPE)
+        child = subprocess.Popen([sys.executable, "-c", _STUBBORN], stdout=subprocess.PIPE, start_new_session=True)
         assert child.stdout is not None
         child.stdout.readline()
         return {"pid": os.getpid(), "child": child.pid}

@@ -398,6 +398,11 @@ def test_whatever_a_process_prints_does_not_disturb(rig):
     assert rig.result(agents.worker, what="flood", arg="") == {"read": ""}
 
 
+def test_what_a_process_prints_is_logged(rig):
+    rig.run(agents.worker, what="say", arg="hello from afar").get()
+    wait_until(lambda: any("hello from afar" in str(fields) for _, fields in rig.log.named("library_message")))
+
+
 @pytest.mark.parametrize("what", ["die", "leave"])
 def test_a_process_that_dies_is_a_transient_error_and_is_replaced(rig, what):
     outcome = rig.run(agents.worker, what=what, arg="").get()

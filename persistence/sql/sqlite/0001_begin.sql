@@ -126,8 +126,9 @@ CREATE TABLE orchestrator_performance_metrics (
 CREATE INDEX orchestrator_performance_metrics_name ON orchestrator_performance_metrics (name, at);
 CREATE INDEX orchestrator_performance_metrics_age ON orchestrator_performance_metrics (at);
 
+-- An id that a person has seen is never given to another letter.
 CREATE TABLE orchestrator_dead_letters (
-    id               INTEGER PRIMARY KEY,
+    id               INTEGER PRIMARY KEY AUTOINCREMENT,
     at               INTEGER NOT NULL,
     address          TEXT NOT NULL,
     reason           TEXT NOT NULL,

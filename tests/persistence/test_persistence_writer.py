@@ -1,0 +1,445 @@
+"""Group commit and reading off the dispatcher: order, batches, and what becomes of each failure."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from store_samples import result, said, step
+
+from persistence import writer as writer_module
+from persistence.contract import (
+    Append,
+    Committed,
+    DeadLetterRow,
+    MetricRow,
+    OwnershipLost,
+    StoreUnavailable,
+)
+from persistence.memory_store import MemoryData, MemoryStore
+from persistence.reader import Reader
+from persistence.writer import Writer
+
+SOON = 10.0
+
+
+class Scripted(MemoryStore):
+    """A memory store whose commits can be held, counted and made to fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open("test")
+        self.batches: list[tuple[Append, ...]] = []
+        self.entered = threading.Semaphore(0)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.trouble: Callable[[Sequence[Append], Sequence[Any]], None] = lambda _batch, _rows: None
+
+    def commit(self, batch: Sequence[Append], rows: Sequence[Any] = ()) -> list[Any]:
+        self.entered.release()
+        assert self.gate.wait(SOON)
+        self.trouble(batch, rows)
+        self.batches.append(tuple(batch))
+        return super().commit(batch, rows)
+
+    def wait_for_a_commit(self) -> None:
+        assert self.entered.acquire(timeout=SOON)
+
+
+class Outcomes:
+    """Collects what is told to whom, and waits for a number of answers."""
+
+    def __init__(self) -> None:
+        self.all: list[Any] = []
+        self._arrived = threading.Semaphore(0)
+
+    def __call__(self, outcome: Any) -> None:
+        self.all.append(outcome)
+        self._arrived.release()
+
+    def wait(self, count: int) -> list[Any]:
+        for _ in range(count):
+            assert self._arrived.acquire(timeout=SOON), self.all
+        return self.all
+
+
+class Log:
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        self.lines.append((event, fields))
+
+    def events(self) -> list[str]:
+        return [event for event, _ in self.lines]
+
+
+@pytest.fixture
+def store() -> Scripted:
+    return Scripted()
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+def lost() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def writer(store: Scripted, log: Log, lost: threading.Event) -> Iterator[Writer]:
+    writer = Writer(store, log=log, on_ownership_lost=lost.set, retry=(0.001, 0.004))
+    writer.start()
+    yield writer
+    store.gate.set()
+    store.trouble = lambda _batch, _rows: None
+    writer.stop(SOON)
+
+
+def test_while_one_commit_runs_the_next_batch_gathers(store, writer):
+    outcomes = Outcomes()
+    store.gate.clear()
+    writer.submit(step("first"), outcomes)
+    store.wait_for_a_commit()
+    for number in range(50):
+        writer.submit(step(f"c{number}"), outcomes)
+    store.gate.set()
+    outcomes.wait(51)
+    assert [len(batch) for batch in store.batches] == [1, 50]
+    assert all(isinstance(outcome, Committed) for outcome in outcomes.all)
+    stats = writer.stats()
+    assert (stats["commits"], stats["appends"], stats["largest_commit"]) == (2, 51, 50)
+
+
+def test_a_batch_has_at_most_the_agreed_size(store):
+    writer, outcomes = Writer(store, max_batch=4), Outcomes()
+    for number in range(10):
+        writer.submit(step(f"c{number}"), outcomes)
+    writer.start()
+    outcomes.wait(10)
+    assert writer.stop(SOON)
+    assert [len(batch) for batch in store.batches] == [4, 4, 2]
+
+
+def test_each_conversation_keeps_its_order(store, writer):
+    outcomes = Outcomes()
+
+    def speak(key: str) -> None:
+        for seq in range(100):
+            writer.submit(step(key, seq), outcomes)
+
+    speakers = [threading.Thread(target=speak, args=(key,)) for key in "abcd"]
+    for speaker in speakers:
+        speaker.start()
+    outcomes.wait(400)
+    assert all(isinstance(outcome, Committed) for outcome in outcomes.all)
+    for key in "abcd":
+        assert [o.last_seq for o in outcomes.all if o.conversation_id == key] == list(range(1, 101))
+
+
+def test_an_unavailable_store_is_tried_until_it_works(store, writer, log):
+    outcomes, tries, seen = Outcomes(), [], []
+
+    def trouble(batch: Sequence[Append], _rows: Any) -> None:
+        tries.append(tuple(batch))
+        seen.append(writer.available)
+        if len(tries) <= 5:
+            raise StoreUnavailable("the disk is full")
+
+    store.trouble = trouble
+    writer.submit(step(), outcomes)
+    assert outcomes.wait(1) == [Committed("c1", 1)]
+    assert len(set(tries)) == 1 and len(tries) == 6
+    assert seen == [True] + [False] * 5
+    assert writer.available and writer.last_error is None
+    assert writer.stats()["retries"] == 5
+    assert log.events() == ["store_unavailable", "store_available"]
+
+
+def test_while_the_store_is_unavailable_it_says_why_and_others_may_submit(store, writer):
+    outcomes, closed = Outcomes(), threading.Event()
+
+    def trouble(_batch: Any, _rows: Any) -> None:
+        if not closed.is_set():
+            raise StoreUnavailable("gone")
+
+    store.trouble = trouble
+    writer.submit(step(), outcomes)
+    store.wait_for_a_commit()
+    store.wait_for_a_commit()
+    assert not writer.available and writer.last_error == "gone"
+    writer.submit(step("c2"), outcomes)
+    assert outcomes.all == []
+    closed.set()
+    outcomes.wait(2)
+
+
+def test_a_step_that_cannot_be_stored_is_refused_alone(store, log):
+    """The poisoned step's later siblings are refused with it; every other conversation goes on."""
+    writer, outcomes = Writer(store, log=log), Outcomes()
+
+    def trouble(batch: Sequence[Append], _rows: Any) -> None:
+        if any(append.phase == "poison" for append in batch):
+            raise OverflowError("too large")
+
+    store.trouble = trouble
+    metric = MetricRow(1, "m", 1.0, "s")
+    batch = [step("a"), step("b", phase="poison"), step("a", 1), step("b", 1), step("c"), step("b", 2)]
+    writer.submit_row(metric)
+    for append in batch:
+        writer.submit(append, outcomes)
+    writer.start()
+    outcomes.wait(6)
+    assert writer.stop(SOON)
+    told = [getattr(outcome, "code", "committed") for outcome in outcomes.all]
+    conflict = "sequence_conflict"
+    assert told == ["committed", "poisoned", "committed", conflict, "committed", conflict]
+    assert "OverflowError: too large" in outcomes.all[1].detail
+    assert [store.load(key, recent=1).last_seq for key in "abc"] == [2, 0, 1]
+    assert log.events() == ["append_poisoned"]
+    assert log.lines[0][1]["conversation_id"] == "b"
+    assert store.data.metrics == [metric]
+
+
+def test_rows_that_cannot_be_stored_do_not_harm_the_steps(store, log):
+    writer, outcomes = Writer(store, log=log), Outcomes()
+
+    def trouble(_batch: Any, rows: Sequence[Any]) -> None:
+        if any(row.value < 0 for row in rows):
+            raise ValueError("negative")
+
+    store.trouble = trouble
+    for value in (1.0, -1.0):
+        writer.submit_row(MetricRow(1, "m", value, "s"))
+    writer.submit(step(), outcomes)
+    writer.start()
+    assert outcomes.wait(1) == [Committed("c1", 1)]
+    assert writer.stop(SOON)
+    assert writer.stats()["rows_dropped"] == 2
+    assert log.events() == ["rows_dropped"]
+
+
+def test_after_ownership_is_lost_nobody_waits_and_the_daemon_is_told(store, writer, lost):
+    outcomes = Outcomes()
+    store.gate.clear()
+    writer.submit(step("a"), outcomes)
+    store.wait_for_a_commit()
+    writer.submit(step("b"), outcomes)
+    MemoryStore(store.data).open("somebody else")
+    store.gate.set()
+    outcomes.wait(2)
+    assert lost.wait(SOON)
+    writer.submit(step("c"), outcomes)
+    assert [(o.conversation_id, o.code) for o in outcomes.all] == [(key, "not_owner") for key in "abc"]
+    assert not writer.available
+    assert not writer.submit_row(MetricRow(1, "m", 1.0, "s"))
+    assert store.data.conversations == {}
+
+
+def test_what_was_durable_before_ownership_was_lost_is_told_so(store, log, lost):
+    """While a poisoned batch is committed one by one, the store can be taken over in the middle."""
+    writer, outcomes = Writer(store, log=log, on_ownership_lost=lost.set), Outcomes()
+
+    def trouble(batch: Sequence[Append], _rows: Any) -> None:
+        if len(batch) > 1:
+            raise ValueError("one of them is bad")
+        if batch[0].conversation_id == "b":
+            raise OwnershipLost("somebody else")
+
+    store.trouble = trouble
+    for key in "abc":
+        writer.submit(step(key), outcomes)
+    writer.start()
+    outcomes.wait(3)
+    assert lost.wait(SOON)
+    assert [getattr(o, "code", "committed") for o in outcomes.all][:2] == ["committed", "not_owner"]
+
+
+def test_a_listener_in_trouble_harms_nobody(store, writer, log):
+    outcomes = Outcomes()
+
+    def listener(_outcome: Any) -> None:
+        raise RuntimeError("listener")
+
+    writer.submit(step("a"), listener)
+    writer.submit(step("b"), outcomes)
+    assert outcomes.wait(1) == [Committed("b", 1)]
+    assert log.events() == ["commit_callback_failed"]
+
+
+def test_rows_ride_along_with_a_commit(store, writer):
+    outcomes = Outcomes()
+    store.gate.clear()
+    writer.submit(step("a"), outcomes)
+    store.wait_for_a_commit()
+    rows = [DeadLetterRow(1, "a", "r", "k", b"{}"), MetricRow(1, "m", 1.0, "s")]
+    assert all(writer.submit_row(row) for row in rows)
+    writer.submit(step("b"), outcomes)
+    store.gate.set()
+    outcomes.wait(2)
+    assert len(store.batches) == 2
+    assert len(store.data.metrics) == len(store.data.dead_letters) == 1
+
+
+def test_rows_wait_for_company_before_they_get_a_commit_of_their_own(store, monkeypatch):
+    monkeypatch.setattr(writer_module, "_ROWS_WAIT", 0.2)
+    writer = Writer(store)
+    writer.start()
+    began = time.monotonic()
+    for _ in range(3):
+        writer.submit_row(MetricRow(1, "m", 1.0, "s"))
+    store.wait_for_a_commit()
+    assert time.monotonic() - began >= 0.2
+    assert writer.stop(SOON)
+    assert store.batches == [()]
+    assert len(store.data.metrics) == 3
+
+
+def test_too_many_rows_are_dropped_and_counted(store, monkeypatch):
+    monkeypatch.setattr(writer_module, "_MAX_ROWS", 5)
+    writer = Writer(store)
+    assert [writer.submit_row(MetricRow(n, "m", 1.0, "s")) for n in range(7)] == [True] * 5 + [False] * 2
+    writer.start()
+    assert writer.stop(SOON)
+    assert (writer.stats()["rows"], writer.stats()["rows_dropped"]) == (5, 2)
+    assert [row.at for row in store.data.metrics] == [0, 1, 2, 3, 4]
+
+
+def test_stop_commits_what_waits(store, writer):
+    outcomes = Outcomes()
+    store.gate.clear()
+    for seq in range(20):
+        writer.submit(step("c1", seq), outcomes)
+    writer.submit_row(MetricRow(1, "m", 1.0, "s"))
+    stopped: list[bool] = []
+    stopper = threading.Thread(target=lambda: stopped.append(writer.stop(SOON)))
+    stopper.start()
+    store.gate.set()
+    stopper.join(SOON)
+    assert stopped == [True]
+    assert store.load("c1", recent=1).last_seq == 20
+    assert len(store.data.metrics) == 1
+    writer.submit(step("late"), outcomes)
+    assert outcomes.all[-1].code == "not_owner"
+
+
+def test_stop_says_that_an_unavailable_store_did_not_take_everything(store, writer):
+    outcomes = Outcomes()
+
+    def trouble(_batch: Any, _rows: Any) -> None:
+        raise StoreUnavailable("gone")
+
+    store.trouble = trouble
+    writer.submit(step(), outcomes)
+    store.wait_for_a_commit()
+    assert not writer.stop(SOON)
+    assert outcomes.all == []
+    assert writer.stats()["pending"] == 1
+
+
+def test_stop_in_the_middle_of_an_isolation_neither_hangs_nor_lies(store):
+    writer, outcomes = Writer(store), Outcomes()
+
+    def trouble(batch: Sequence[Append], _rows: Any) -> None:
+        if len(batch) > 1:
+            raise ValueError("one of them is bad")
+        raise StoreUnavailable("gone")
+
+    store.trouble = trouble
+    for key in "ab":
+        writer.submit(step(key), outcomes)
+    writer.start()
+    store.wait_for_a_commit()
+    store.wait_for_a_commit()
+    assert not writer.stop(SOON)
+    assert outcomes.all == []
+
+
+def test_a_writer_that_never_started_stops_at_once(store):
+    assert Writer(store).stop(0)
+
+
+# Reader
+
+
+@pytest.fixture
+def reader(store: Scripted, log: Log) -> Iterator[Reader]:
+    reader = Reader(store, threads=1, now_ms=lambda: 1_000, log=log)
+    yield reader
+    reader.stop(SOON)
+
+
+def test_reading_answers_with_the_value_or_with_the_exception(store, reader):
+    answers = Outcomes()
+    store.commit([step(memory=(said(1),))])
+    reader.load("c1", 5, answers)
+    reader.find_message("c1", "m1", answers)
+    reader.submit(lambda: 1 // 0, done=answers)
+    loaded, message, error = answers.wait(3)
+    assert loaded == store.load("c1", recent=5)
+    assert message is None
+    assert isinstance(error, ZeroDivisionError)
+
+
+def test_a_reusable_result_is_found_until_it_expires_and_only_if_it_can_be_read(store, reader):
+    answers = Outcomes()
+    rows = (
+        result("r1", "a", body=b'{"x":1}', cache_key="good", expires_at=2_000),
+        result("r1", "b", body=b'{"x":', cache_key="bad", expires_at=2_000),
+        result("r1", "c", body=b"1", cache_key="old", expires_at=1_000),
+    )
+    store.commit([step(results=rows)])
+    for key in ("good", "bad", "old", "none"):
+        reader.find(key, answers)
+    assert answers.wait(4) == [({"x": 1}, b'{"x":1}'), None, None, None]
+
+
+def test_a_listener_in_trouble_does_not_end_the_reader(reader, log):
+    answers = Outcomes()
+
+    def listener(_answer: Any) -> None:
+        raise RuntimeError("listener")
+
+    reader.submit(lambda: 1, done=listener)
+    reader.submit(lambda: 2, done=answers)
+    assert answers.wait(1) == [2]
+    assert log.events() == ["read_callback_failed"]
+
+
+def test_stop_finishes_what_was_asked_and_takes_no_more(store):
+    reader, answers = Reader(store, threads=2), Outcomes()
+    for number in range(20):
+        reader.submit(lambda n=number: n, done=answers)
+    assert reader.stop(SOON)
+    assert sorted(answers.all) == list(range(20))
+    reader.submit(lambda: 99, done=answers)
+    assert len(answers.all) == 20
+
+
+def test_stop_waits_no_longer_than_asked_in_all(store):
+    release = threading.Event()
+    reader, begun = Reader(store, threads=4), Outcomes()
+
+    def hang() -> None:
+        begun(None)
+        release.wait(SOON)
+
+    for _ in range(4):
+        reader.submit(hang, done=lambda _: None)
+    begun.wait(4)
+    began = time.monotonic()
+    assert not reader.stop(0.2)
+    assert time.monotonic() - began < 0.6
+    release.set()
+    assert reader.stop(SOON)
+
+
+def test_two_stores_on_the_same_data_are_two_owners():
+    data = MemoryData()
+    assert (MemoryStore(data).open("one"), MemoryStore(data).open("two")) == (1, 2)
