@@ -57,7 +57,8 @@ class Board:
         self.question = question
         self.plain = plain
         self.nodes: dict[str, dict[str, Any]] = {}
-        self.depth: dict[str, int] = {}
+        self.stories: dict[str, str] = {}
+        """What happened to a node before it succeeded."""
 
     def take(self, event: Mapping[str, Any]) -> str | None:
         """Note an event; return a line to say about it, if it is worth one."""
@@ -110,16 +111,20 @@ class Board:
         return f"{event['node']} restarted, attempt {event['attempt']}" if again else f"{event['node']} started"
 
     def _node_succeeded(self, event: Mapping[str, Any]) -> str:
-        self._set(event, "succeeded", f"{event['duration_ms']:.0f} ms")
+        story = self.stories.get(event["node"])
+        again = f"; {story}, attempt {event['attempt']}" if story else ""
+        self._set(event, "succeeded", f"{event['duration_ms']:.0f} ms{again}")
         return f"{event['node']} done in {event['duration_ms']:.0f} ms"
 
     def _node_failed(self, event: Mapping[str, Any]) -> str:
         error = event["error"]
-        self._set(event, "failed", f"{error['type']}: {error['message']}")
+        self.stories[event["node"]] = f"crashed ({error['type']}: {error['message']})"
+        self._set(event, "failed", self.stories[event["node"]])
         return f"{event['node']} CRASHED: {error['type']}: {error['message']}"
 
     def _node_retrying(self, event: Mapping[str, Any]) -> str:
-        self._set(event, "backing_off", f"restarts in {event['delay']:.2f} s")
+        self.stories[event["node"]] = f"{self.stories.get(event['node'], '')}, restarted after {event['delay']:.2f} s"
+        self._set(event, "backing_off", f"{self.stories[event['node']]} ...")
         return f"{event['node']} restarts in {event['delay']:.2f} s ({event['reason']})"
 
     def _node_skipped(self, event: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from actors.execution import Execution
 from actors.system import ActorSystem
 from conversation.plan_view import newest_request, plan_view
+from gateway.conversation_routes import conversation_line
 from gateway.feed import Feed
 from messages.events import Event, rfc3339
 from messages.inbound import Answer, Cancel, Pause, Resume, UserMessage
@@ -196,15 +197,3 @@ class Views:
             **health.figures,
         }
 
-
-def conversation_line(row: ConversationRow) -> dict[str, Any]:
-    """Return one line of the list of conversations, ready for JSON."""
-    return {
-        "conversation_id": row.conversation_id,
-        "phase": row.phase,
-        "seq": row.last_seq,
-        "unfinished": row.unfinished,
-        "user_id": row.user_id,
-        "created_at": rfc3339(row.created_at),
-        "updated_at": rfc3339(row.updated_at),
-    }
