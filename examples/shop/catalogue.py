@@ -1,33 +1,19 @@
-"""Agents about products: finding them, comparing them."""
+"""Agents about products: finding, describing and comparing them."""
 
 from __future__ import annotations
 
-import re
-from typing import Any
+from collections.abc import Callable
+from sqlite3 import Row
 
 from pydantic import BaseModel
 
 from agents import MessageText, PermanentError, agent
 from examples.shop.kit import Sku, pause
-from examples.shop.store import product, rows
+from examples.shop.search import figures, search
+from examples.shop.store import product
 
-_CATEGORIES = {
-    "machine": "machine",
-    "grinder": "grinder",
-    "mill": "grinder",
-    "accessor": "accessory",
-    "bean": "beans",
-    "coffee": "beans",
-    "part": "part",
-}
-_NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5}
-_NO_NAMES = frozenset(
-    """
-    a about and any are better by can compare cheapest cost costs customers do does expensive for from have how i in is
-    it its long make many margin me money most much of on or order out price rating reviews say sell sells selling show
-    stock tell than that the them there they this to units we what when where which with you your
-    """.split()
-)
+_LISTED = 6
+"""Products that a sentence names before it says how many more there are."""
 
 
 class Product(BaseModel):
@@ -49,6 +35,18 @@ class Found(BaseModel):
     titles_text: str
 
 
+class Details(BaseModel):
+    """What the catalogue says about one product."""
+
+    sku: Sku
+    title: str
+    brand: str
+    category: str
+    description: str
+    price: float
+    weight_kg: float
+
+
 class Comparison(BaseModel):
     """Two or more products side by side."""
 
@@ -61,89 +59,71 @@ class Comparison(BaseModel):
 @agent(
     examples=["find the Linea Micra", "show me the two cheapest grinders", "which espresso machines do you have?"],
     timeout=5,
-    cache_ttl=60,
     reply="Found: {titles_text}",
 )
 def find_products(query: MessageText) -> Found:
-    """Search the catalogue for products by name, brand or category."""
+    """Search the catalogue for products by name, brand, category or rank, such as the cheapest or the best rated."""
     pause()
-    wanted = _by_rank(query) or _by_words(query)
+    wanted = search(query)
     if not wanted:
         raise PermanentError("no product of the catalogue fits these words")
     products = [Product(sku=r["sku"], title=r["title"], category=r["category"], price=r["price"]) for r in wanted]
+    listed = "; ".join(f"{each.title} ({each.sku}, {each.price:,.2f} EUR)" for each in products[:_LISTED])
+    more = len(products) - _LISTED
     return Found(
         sku=products[0].sku,
         title=products[0].title,
         skus=[each.sku for each in products],
         products=products,
-        titles_text="; ".join(f"{each.title} ({each.price:,.2f})" for each in products),
+        titles_text=f"{listed}; and {more} more" if more > 0 else listed,
     )
 
 
 @agent(
-    examples=[
-        "compare the two cheapest grinders and tell me which sells better",
-        "compare MA-LELIT-ANNA and MA-FLAIR-58",
-    ],
+    examples=["tell me about the Lelit Anna", "tell me about the Baratza Encore", "describe it", "how heavy is it?"],
+    timeout=5,
+    reply="{title} ({sku}) by {brand}: {description}. It weighs {weight_kg:.1f} kg and costs {price:,.2f} EUR",
+)
+def product_details(sku: Sku) -> Details:
+    """Describe one product: what it is, who makes it, how heavy it is."""
+    pause()
+    return Details(**{name: product(sku)[name] for name in Details.model_fields})
+
+
+@agent(
+    examples=["compare the two cheapest grinders and tell me which sells better", "compare these: which is cheaper?"],
     timeout=5,
     reply="{text}",
 )
 def compare_products(skus: list[Sku]) -> Comparison:
     """Compare products: which is cheaper, which is better rated, which sells better."""
     pause()
-    if len(skus) < 2:
+    each = figures(list(dict.fromkeys(skus)))
+    if len(each) < 2:
         raise PermanentError("a comparison needs at least two products")
-    each = [_figures(sku) for sku in skus]
-    cheapest = min(each, key=lambda p: p["price"])
-    rated = max(each, key=lambda p: p["rating"])
-    sold = max(each, key=lambda p: p["sold"])
-    lines = "; ".join(
-        f"{p['title']} costs {p['price']:,.2f}, is rated {p['rating']:.1f} of 5 and sold {p['sold']} units"
-        for p in each
+    cheaper = _first(each, lambda row: -row["price"])
+    rated = _first(each, lambda row: -1.0 if row["rating"] is None else round(row["rating"], 1))
+    sold = _first(each, lambda row: row["sold"])
+    verdict = [
+        f"{sold} sells better" if sold else "they sell equally well",
+        f"{cheaper} is cheaper" if cheaper else "they cost the same",
+        f"{rated} is better rated" if rated else "they are rated the same",
+    ]
+    return Comparison(
+        cheaper=cheaper,
+        better_rated=rated,
+        sells_better=sold,
+        text=f"{'; '.join(map(_in_figures, each))}. {'; '.join(verdict)}",
     )
-    best = "both are rated the same" if _tied(each) else f"{rated['title']} is better rated"
-    text = f"{lines}. {sold['title']} sells better; {cheapest['title']} is cheaper; {best}"
-    return Comparison(cheaper=cheapest["title"], better_rated=rated["title"], sells_better=sold["title"], text=text)
 
 
-def _tied(each: list[dict[str, Any]]) -> bool:
-    return len({p["rating"] for p in each}) == 1
+def _first(each: list[Row], measure: Callable[[Row], float]) -> str:
+    """Return the title of the one product with the greatest measure; nothing when several share it."""
+    greatest = max(map(measure, each))
+    titles = [str(row["title"]) for row in each if measure(row) == greatest]
+    return titles[0] if len(titles) == 1 else ""
 
 
-def _by_rank(query: str) -> list[Any]:
-    """Understand "the two cheapest grinders"."""
-    said = query.lower()
-    rank = re.search(r"\b(cheapest|most expensive|dearest)\b", said)
-    category = next((kind for word, kind in _CATEGORIES.items() if re.search(rf"\b{word}", said)), None)
-    if rank is None or category is None:
-        return []
-    count = next((number for word, number in _NUMBERS.items() if re.search(rf"\b{word}\b", said)), 1)
-    found = rows("SELECT * FROM products WHERE category = ? ORDER BY price", category)
-    return found[:count] if rank.group(1) == "cheapest" else found[::-1][:count]
-
-
-def _by_words(query: str) -> list[Any]:
-    """Full-text search; products that hold more of the words in their title come first."""
-    words = [word for word in re.findall(r"[^\W_]+", query.lower()) if word not in _NO_NAMES]
-    if not words:
-        return []
-    match = " OR ".join(f'"{word}"' for word in words)
-    found = rows(
-        """SELECT p.* FROM search JOIN products p USING (sku) WHERE search MATCH ?
-           ORDER BY bm25(search, 0, 10, 3, 1, 1), p.sku LIMIT 5""",
-        match,
-    )
-    best = max((_named(row["title"], words) for row in found), default=0)
-    return [row for row in found if _named(row["title"], words) == best]
-
-
-def _named(title: str, words: list[str]) -> int:
-    parts = set(re.findall(r"[^\W_]+", title.lower()))
-    return sum(word in parts for word in words)
-
-
-def _figures(sku: str) -> dict[str, Any]:
-    row = product(sku)
-    ((rating,),) = rows("SELECT coalesce(avg(rating), 0) FROM reviews WHERE sku = ?", sku)
-    ((sold,),) = rows("SELECT coalesce(sum(units), 0) FROM order_lines WHERE sku = ?", sku)
-    return {"title": row["title"], "price": row["price"], "rating": rating, "sold": sold}
+def _in_figures(row: Row) -> str:
+    rated = "has no reviews" if row["rating"] is None else f"is rated {row['rating']:.1f} of 5"
+    return f"{row['title']} ({row['sku']}) costs {row['price']:,.2f} EUR, {rated} and sold {row['sold']} units"

@@ -9,7 +9,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-Sku = Annotated[str, Field(pattern=r"^[A-Z]{2,4}-[A-Z0-9-]+$", description="stock keeping unit, such as GR-NICHE-ZERO")]
+SKU_PATTERN = "[A-Z]{2,4}-[A-Z0-9-]+"
+Sku = Annotated[str, Field(pattern=f"^{SKU_PATTERN}$", description="stock keeping unit, such as GR-NICHE-ZERO")]
 OrderId = Annotated[str, Field(pattern=r"^1\d{4}$", description="order number")]
 
 

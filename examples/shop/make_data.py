@@ -101,14 +101,14 @@ def make() -> dict[str, str]:
     chance = Random(7)  # noqa: S311  # made-up data, no secret
     products = [line.split("|") for line in _PRODUCTS]
     skus = [product[0] for product in products]
-    orders, lines = _orders(chance, skus)
+    orders, lines = _orders(chance, {product[0]: product[4] for product in products})
     return {
         "products.csv": _csv(
             ("sku", "title", "brand", "category", "price", "cost", "weight_kg", "description"), products
         ),
         "stock.csv": _csv(("sku", "warehouse", "units", "restock_date"), _stock(chance, skus)),
         "orders.csv": _csv(("order_id", "date", "customer", "status", "carrier", "expected"), orders),
-        "order_lines.csv": _csv(("order_id", "sku", "units"), lines),
+        "order_lines.csv": _csv(("order_id", "sku", "units", "unit_price"), lines),
         "reviews.csv": _csv(("sku", "date", "rating", "text"), _reviews(chance, skus)),
     }
 
@@ -127,7 +127,7 @@ def _stock(chance: Random, skus: Sequence[str]) -> Iterator[tuple[object, ...]]:
             yield sku, warehouse, count, back
 
 
-def _orders(chance: Random, skus: Sequence[str]) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
+def _orders(chance: Random, prices: dict[str, str]) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
     orders: list[tuple[object, ...]] = []
     lines: list[tuple[object, ...]] = []
     for number in range(10101, 10251):
@@ -141,7 +141,8 @@ def _orders(chance: Random, skus: Sequence[str]) -> tuple[list[tuple[object, ...
         if number == 10231:
             status, carrier, expected = "shipped", "Postino", (TODAY + timedelta(days=3)).isoformat()
         orders.append((number, day.isoformat(), chance.choice(CUSTOMERS), status, carrier, expected))
-        lines.extend((number, sku, _units(chance, sku)) for sku in sorted(chance.sample(skus, chance.randint(1, 3))))
+        chosen = sorted(chance.sample(list(prices), chance.randint(1, 3)))
+        lines.extend((number, sku, _units(chance, sku), prices[sku]) for sku in chosen)
     return orders, lines
 
 

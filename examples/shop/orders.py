@@ -1,13 +1,12 @@
-"""Agents about orders and what was sold: one order, the figures of a period, reviews."""
+"""Agents about orders and what was sold: one order, who bought a product, the figures of a period, reviews."""
 
 from __future__ import annotations
-
-from datetime import date, timedelta
 
 from pydantic import BaseModel
 
 from agents import MessageText, agent
 from examples.shop.kit import OrderId, Sku, pause
+from examples.shop.periods import period_of
 from examples.shop.store import product, rows
 
 
@@ -22,6 +21,17 @@ class OrderStatus(BaseModel):
     text: str
 
 
+class Buyers(BaseModel):
+    """Who bought a product."""
+
+    sku: Sku
+    title: str
+    orders: int
+    units: int
+    newest: list[str]
+    text: str
+
+
 class Sales(BaseModel):
     """Figures of a period."""
 
@@ -30,7 +40,8 @@ class Sales(BaseModel):
     orders: int
     units: int
     revenue: float
-    best_seller: str
+    best_seller: str | None
+    text: str
 
 
 class Reviews(BaseModel):
@@ -69,18 +80,37 @@ def order_status(order_id: OrderId) -> OrderStatus:
     )
 
 
+@agent(examples=["who bought MA-LELIT-ANNA?", "which customers have it?"], timeout=5, reply="{text}")
+def buyers(sku: Sku) -> Buyers:
+    """Who bought a product: how many buyers, and the newest of them."""
+    pause()
+    title = product(sku)["title"]
+    found = rows(
+        """SELECT order_id, customer, date, units FROM order_lines JOIN orders USING (order_id)
+           WHERE sku = ? AND status <> 'returned' ORDER BY date DESC, order_id DESC""",
+        sku,
+    )
+    newest = [f"{r['customer']} (order {r['order_id']}, {r['date']})" for r in found[:3]]
+    units = sum(r["units"] for r in found)
+    many = "1 order" if len(found) == 1 else f"{len(found)} orders"
+    text = f"{title} ({sku}) was bought in {many}, {units} units; the newest: {', '.join(newest)}"
+    if not found:
+        text = f"Nobody has bought {title} ({sku}) yet"
+    return Buyers(sku=sku, title=title, orders=len(found), units=units, newest=newest, text=text)
+
+
 @agent(
     examples=["how much did we sell last month?", "sales figures of last week", "what was our revenue this year?"],
     timeout=5,
-    reply="From {first} to {last} we sold {units} units in {orders} orders for {revenue:,.2f}; "
-    "the best seller was {best_seller}",
+    reply="{text}",
 )
 def sales_figures(period: MessageText) -> Sales:
-    """How much we sell or sold over a period, such as last month or week: orders, units, revenue, best seller."""
+    """How much we sell or sold over a period, such as last month or week: orders, units, revenue."""
     pause()
-    first, last = _period(period)
+    ((newest,),) = rows("SELECT max(date) FROM orders")
+    first, last = period_of(period, newest)
     found = rows(
-        """SELECT o.order_id, l.units, l.units * p.price AS revenue, p.title
+        """SELECT o.order_id, l.units, l.units * l.unit_price AS revenue, p.title
            FROM orders o JOIN order_lines l USING (order_id) JOIN products p USING (sku)
            WHERE o.date BETWEEN ? AND ? AND o.status <> 'returned'""",
         first.isoformat(),
@@ -89,18 +119,30 @@ def sales_figures(period: MessageText) -> Sales:
     units: dict[str, int] = {}
     for row in found:
         units[row["title"]] = units.get(row["title"], 0) + row["units"]
-    best = min(units, key=lambda title: (-units[title], title), default="nothing")
+    best = min(units, key=lambda title: (-units[title], title), default=None)
+    orders = len({row["order_id"] for row in found})
+    revenue = round(sum(row["revenue"] for row in found), 2)
+    text = f"From {first} to {last} nothing was sold"
+    if best is not None:
+        sold = f"we sold {sum(units.values())} units in {orders} orders for {revenue:,.2f} EUR"
+        text = f"From {first} to {last} {sold}; the best seller was {best}"
     return Sales(
         first=first.isoformat(),
         last=last.isoformat(),
-        orders=len({row["order_id"] for row in found}),
+        orders=orders,
         units=sum(units.values()),
-        revenue=round(sum(row["revenue"] for row in found), 2),
+        revenue=revenue,
         best_seller=best,
+        text=text,
     )
 
 
-@agent(examples=["what do customers say about it?", "reviews and rating of the Linea Mini"], timeout=5, reply="{text}")
+@agent(
+    examples=["what do customers say about it?", "show me its reviews and rating"],
+    timeout=5,
+    cache_ttl=60,
+    reply="{text}",
+)
 def product_reviews(sku: Sku) -> Reviews:
     """What customers say about a product: rating and reviews."""
     pause()
@@ -109,22 +151,8 @@ def product_reviews(sku: Sku) -> Reviews:
     rating = sum(r["rating"] for r in found) / len(found) if found else 0.0
     quotes = list(dict.fromkeys(r["text"] for r in found))[:3]
     said = "; ".join(f'"{quote}"' for quote in quotes)
-    text = f"Customers rate {title} {rating:.1f} of 5 in {len(found)} reviews and say: {said}"
+    many = "1 review" if len(found) == 1 else f"{len(found)} reviews"
+    text = f"Customers rate {title} ({sku}) {rating:.1f} of 5 in {many} and say: {said}"
+    if not found:
+        text = f"Nobody has reviewed {title} ({sku}) yet"
     return Reviews(sku=sku, title=title, count=len(found), rating=round(rating, 2), quotes=quotes, text=text)
-
-
-def _period(words: str) -> tuple[date, date]:
-    """Return first and last day; periods are counted from the newest order, so that answers do not age."""
-    ((newest,),) = rows("SELECT max(date) FROM orders")
-    today = date.fromisoformat(newest)
-    said = words.lower()
-    if "last month" in said:
-        last = today.replace(day=1) - timedelta(days=1)
-        return last.replace(day=1), last
-    if "this month" in said:
-        return today.replace(day=1), today
-    if "last week" in said or "past week" in said:
-        return today - timedelta(days=6), today
-    if "this year" in said:
-        return today.replace(month=1, day=1), today
-    return today - timedelta(days=29), today

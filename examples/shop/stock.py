@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 
@@ -42,7 +43,7 @@ class LowStock(BaseModel):
 
 
 @agent(
-    examples=["is it in stock?", "how many units are on the shelf?", "do you have the Profitec Go in stock?"],
+    examples=["is it in stock?", "how many units are on the shelf?", "how many units do you have in stock?"],
     timeout=5,
     reply="{text}",
 )
@@ -53,30 +54,40 @@ def stock(sku: Sku) -> StockLevel:
     units = {r["warehouse"]: r["units"] for r in rows("SELECT warehouse, units FROM stock WHERE sku = ?", sku)}
     total = sum(units.values())
     places = ", ".join(f"{warehouse} {count}" for warehouse, count in units.items() if count)
-    text = f"{title} is in stock: {total} units ({places})" if total else f"{title} is sold out"
+    named = f"{title} ({sku})"
+    text = f"{named} is in stock: {total} units ({places})" if total else f"{named} is sold out"
     return StockLevel(sku=sku, title=title, total=total, by_warehouse=units, text=text)
 
 
 @agent(
-    examples=["when will it be back?", "when will SKU GR-EUREKA-MIGNON be back?", "when is it restocked?"],
+    examples=["when will it be back?", "when will this SKU be back?", "when is it restocked?"],
     timeout=5,
     reply="{text}",
 )
 async def restock(sku: Sku, ctx: Context) -> Restock:
-    """When a sold out product will be back: asks the supplier, whose line is unreliable.
-
-    The first attempt fails for SHOP_FAILURE_RATE (1.0) of all calls, chosen by a hash of the idempotency key; later
-    attempts never do. So a crash and the comeback can be seen, and the same call always goes the same way.
-    """
+    """When a sold out product will be back: asks the supplier, whose line is unreliable."""
     await pause_async()
-    share = int(hashlib.sha256(ctx.idempotency_key.encode()).hexdigest()[:8], 16) / 0xFFFF_FFFF
-    if ctx.attempt == 1 and share < float(os.environ.get("SHOP_FAILURE_RATE", "1.0")):
+    if ctx.attempt == 1 and _unlucky(ctx.idempotency_key):
         raise ConnectionError("the supplier's line went dead")
     ctx.progress("the supplier answers")
+    return await asyncio.to_thread(_restock, sku)
+
+
+def _unlucky(idempotency_key: str) -> bool:
+    """Return whether the first attempt of a call fails: SHOP_FAILURE_RATE (1.0) of all calls do, later attempts never.
+
+    A call's luck is the first 32 bits of the SHA-256 of its idempotency key as a share of 2**32; it is bad below the
+    rate. So a crash and the comeback can be seen, and the same call always goes the same way.
+    """
+    luck = int(hashlib.sha256(idempotency_key.encode()).hexdigest()[:8], 16) / 2**32
+    return luck < float(os.environ.get("SHOP_FAILURE_RATE", "1.0"))
+
+
+def _restock(sku: str) -> Restock:
     title = product(sku)["title"]
     dates = [r["restock_date"] for r in rows("SELECT restock_date FROM stock WHERE sku = ?", sku) if r["restock_date"]]
     back = min(dates, default=None)
-    text = f"{title} will be back on {back}" if back else f"{title} is not sold out"
+    text = f"{title} ({sku}) will be back on {back}" if back else f"{title} ({sku}) is not sold out"
     return Restock(sku=sku, title=title, back_on=back, text=text)
 
 
