@@ -186,6 +186,7 @@ class Daemon:
         return Parts(
             reader=self.reader,
             submit=self.writer.submit,
+            when_decided=self.writer.when_decided,
             publish=self.feed.publish,
             children={
                 "planner": (PlannerActor, (self.execution, planning, settings.agent_timeout)),
@@ -255,8 +256,11 @@ class Daemon:
         self.lost.set()
 
     def _late(self, call: Any, what: str) -> None:
+        if "CancelledError" in what:
+            return  # the end that the daemon itself asked for
         path = f"/conversations/{call.conversation_id}/agents/{call.node}"
-        self.system.dead_letters.add(path, f"late: {what}", call)
+        late = {"request_id": call.request_id, "agent": call.agent, "attempt": call.attempt, "what": what}
+        self.system.dead_letters.add(path, "its attempt had been given up", late)
 
     def _clean_up(self) -> None:
         """Delete what has expired, off every thread that others wait for; then again after a while."""
@@ -328,7 +332,13 @@ def build_registry(settings: Settings) -> Registry:
 
 def build_store(settings: Settings, kind: str | None = None) -> Store:
     """Make the store that the configuration names; nothing is opened yet."""
-    return create_store(kind or settings.state_storage, data_dir=settings.data_dir)
+    return create_store(
+        kind or settings.state_storage,
+        data_dir=settings.data_dir,
+        redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None,
+        redis_prefix=settings.redis_prefix,
+        lease_ttl=settings.lease_ttl,
+    )
 
 
 def owner_name() -> str:

@@ -21,10 +21,11 @@ from actors.envelope import Envelope
 from actors.mailbox import Mailbox
 from actors.ref import ActorRef
 from actors.system import ActorSystem
+from conversation import journal
 from conversation.parts import Parts
 from messages.conversation import Submit
 from messages.inbound import Answer, Cancel, Pause, Refused, Resume, UserMessage
-from messages.lifecycle import ChildFailed, ChildStopped, Passivate
+from messages.lifecycle import ChildFailed, ChildStopped, Passivate, RestartRequested
 from messages.plan import Plan, ResolvedPlan
 from supervision.backoff import Backoff
 from supervision.decide import History, Restart, decide
@@ -181,12 +182,18 @@ class Conversations(Actor):
         if record is None or record.incarnation != failed.incarnation:
             self.discard(failed.mailbox, failed.path)
             return
+        if isinstance(failed.error, journal.UNREADABLE):
+            self._give_up(conversation_id, failed)
+            return
         now = self.system.clock.monotonic()
         classified = None if failed.error is None else classify(failed.error)
         directive = decide(_SUPERVISOR, classified, record.history, now, self._parts.random())
         record.ref, record.mailbox = None, failed.mailbox
-        if isinstance(directive, Restart):
+        if isinstance(failed.error, RestartRequested):
+            directive = Restart(0.0, "a person asked for it")  # which says nothing against the conversation
+        elif isinstance(directive, Restart):
             record.history = record.history.after(_SUPERVISOR, now)
+        if isinstance(directive, Restart):
             cause = f"{failed.failure.type}: {failed.failure.message}"
             self.system.tree.note_backing_off(failed.path, Supervisor.kind, record.history.failures, cause)
             self.schedule(directive.after, _Revive(conversation_id), conversation_id)
@@ -194,6 +201,20 @@ class Conversations(Actor):
             self.log("actor_escalated", "error", path=failed.path, reason=directive.reason)
             record.history = replace(record.history, failures=0)
             self._revive(conversation_id, f"its supervisor failed again and again: {directive.reason}")
+
+    def _give_up(self, conversation_id: str, failed: ChildFailed) -> None:
+        """Leave alone what cannot be read: trying again would read the same. Who speaks to it next is told why."""
+        del self._live[conversation_id]
+        self.system.tree.forget(failed.path)
+        reason = failed.failure.message
+        self.log("conversation_unreadable", conversation_id=conversation_id, reason=reason)
+
+        def refuse(envelope: Envelope) -> None:
+            if isinstance(envelope.message, Submit):
+                detail = f"what is stored of this conversation cannot be read: {reason}"
+                envelope.message.answer(Refused(code="unreadable", detail=detail))
+
+        failed.mailbox.close(refuse)
 
     def _revive(self, conversation_id: str, quarantine: str | None = None) -> None:
         record = self._live.get(conversation_id)

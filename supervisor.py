@@ -90,6 +90,10 @@ class Supervisor(Actor):
     def on_start(self) -> None:
         """Ask for everything the store holds of this conversation."""
         self.last_active = self.system.clock.monotonic()
+        # Steps of an earlier life may still wait in the writer: what is read before they are decided is stale.
+        self._parts.when_decided(self.conversation_id, self._load)
+
+    def _load(self) -> None:
         self._parts.reader.load(self.conversation_id, self._parts.recent_rows, self.tell_self)
 
     def on_receive(self, message: Any) -> None:
@@ -151,13 +155,15 @@ class Supervisor(Actor):
         if not self.working and not self._crew:
             self.stop()
 
-    def on_failure(self, *_exc_info: object) -> None:
+    def on_failure(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         """Tell everybody who waits that nothing is certain; the next life knows what was recorded."""
         refused = Refused(
             code="store_unavailable",
             detail="the conversation was restarted before this was recorded; send the same message id again",
             retry_after=1.0,
         )
+        if isinstance(error, journal.UNREADABLE):
+            refused = Refused(code="unreadable", detail=f"what is stored of this conversation cannot be read: {error}")
         for step in self._pending:
             for answer, _ in step.answers:
                 answer(refused)
@@ -178,7 +184,7 @@ class Supervisor(Actor):
             return
         if not events:
             return
-        memory, note = journal.remember(self._memory, events, self._parts.memory_limits)
+        memory, note = journal.remember(self._memory, events, state, self._parts.memory_limits)
         due = journal.snapshot_due(state, self._snapshot_seq, self._parts.snapshot_every)
         append = journal.append(
             before,

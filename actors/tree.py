@@ -48,8 +48,10 @@ class Tree:
         """Drop the notes about children of a path: they are not coming back."""
         if self._notes:
             with self._lock:
-                for child in self._below.pop(path, ()):
-                    self._notes.pop(child, None)
+                prefix = f"{path}/"  # children may have names of several parts: agents/<node>
+                for above in [p for p in self._below if p == path or p.startswith(prefix)]:
+                    for child in self._below.pop(above):
+                        self._notes.pop(child, None)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one flat row per actor, live or waiting for its restart, by path; ages are in seconds."""

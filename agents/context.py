@@ -31,7 +31,9 @@ class Context:
 
     def progress(self, text: str) -> None:
         """Show people what is being done; passed on at once, not kept."""
-        self.report(text)
+        if not isinstance(text, str):
+            raise TypeError(f"progress takes a text, not {type(text).__name__}")
+        self.report(text.encode("utf-8", "replace").decode())
 
     @property
     def remaining(self) -> float:

@@ -84,6 +84,17 @@ class Registry:
             if kind == "fallback" and other not in self._specs:
                 known = self.closest(other)
                 raise AgentDefinitionError(f"agent {spec.name}: its fallback {other!r} is no agent{known}")
+            if kind == "fallback":
+                _check_inputs(spec, self._specs[other])
+
+
+def _check_inputs(spec: AgentSpec, other: AgentSpec) -> None:
+    """Refuse a fallback that could never take over: every call gives `spec` its required inputs, and those alone."""
+    foreign = spec.contract.required() - set(other.contract.fields)
+    lacking = other.contract.required() - set(spec.contract.fields)
+    for name in sorted(foreign | lacking):
+        fault = "does not take" if name in foreign else "also needs"
+        raise AgentDefinitionError(f"agent {spec.name}: its fallback {other.name} {fault} the input {name}")
 
 
 def load_function(name: str, what: str) -> Any:

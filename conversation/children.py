@@ -109,6 +109,8 @@ class Children:
         if retry_in is not None:
             cause = f"{failure.type}: {failure.message}"
             self._owner.system.tree.note_backing_off(report.path, record.child.role, failures + 1, cause)
+        else:
+            self._owner.system.tree.forget(report.path)
         return _verdict(record.child, failure, retry_in, rule)
 
     # Starting and stopping

@@ -15,9 +15,9 @@ from messages.inbound import UserMessage
 from messages.lifecycle import Recovered
 from persistence import snapshot as snapshots
 from persistence.append import ResultBody, build_append
-from persistence.contract import Append, Loaded, MemoryRow
-from persistence.entry import decode, hydrate
-from workflow.codec import SCHEMA, from_plain, to_plain
+from persistence.contract import Append, Loaded, MemoryRow, ResultRow
+from persistence.entry import CorruptEntry, decode, hydrate
+from workflow.codec import SCHEMA, StateInvalid, from_plain, to_plain
 from workflow.evolve import fold
 from workflow.memory import Memory, MemoryLimits, Remark
 from workflow.phases import Incoming
@@ -25,6 +25,10 @@ from workflow.state import LOST, Phase, State
 
 RESTING = (Phase.PAUSED, Phase.AWAITING_APPROVAL)
 """Phases in which a request is open but a person has the next word: there is nothing to resume at start."""
+
+
+UNREADABLE = (CorruptEntry, snapshots.SnapshotCorrupt, snapshots.SnapshotNewer, StateInvalid)
+"""What waking raises when the store holds something that is not a conversation of this version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ def wake(loaded: Loaded) -> Woken:
     if loaded.snapshot is not None:
         plain = snapshots.unseal(loaded.snapshot, schema=SCHEMA)
         texts = {row.seq: row.text for row in loaded.memory if row.role == "user"}
-        results = {(row.request_id, row.node): from_json(row.body) for row in loaded.results}
+        results = {(row.request_id, row.node): _result(loaded, row) for row in loaded.results}
         state = from_plain(plain, texts=texts, results=results)
     bare = [event for row in loaded.entries for event in decode(loaded.conversation_id, row)]
     events, missing = hydrate(bare, loaded.results, loaded.memory)
@@ -53,6 +57,14 @@ def wake(loaded: Loaded) -> Woken:
         events = [_lost(event) if _is_missing(event, missing) else event for event in events]
     remarks = [Remark(row.seq, row.role, row.request_id, row.text) for row in loaded.memory if not row.forgotten]
     return Woken(fold(state, events), Memory().add(*remarks), loaded.snapshot_seq)
+
+
+def _result(loaded: Loaded, row: ResultRow) -> Any:
+    try:
+        return from_json(row.body)
+    except ValueError as error:
+        reason = f"the result of node {row.node} is not JSON: {error}"
+        raise CorruptEntry(loaded.conversation_id, loaded.snapshot_seq, reason) from None
 
 
 def _is_missing(event: Journaled, missing: Any) -> bool:
@@ -63,8 +75,13 @@ def _lost(event: Journaled) -> Journaled:
     return event.model_copy(update={"result": LOST})
 
 
-def remember(memory: Memory, events: Sequence[Journaled], limits: MemoryLimits) -> tuple[Memory, MemoryRow | None]:
-    """Return the memory with what was said in a step, and the note to store when the history was condensed."""
+def remember(
+    memory: Memory, events: Sequence[Journaled], state: State, limits: MemoryLimits
+) -> tuple[Memory, MemoryRow | None]:
+    """Return the memory with what was said in a step, and the note to store when the history was condensed.
+
+    `state` is the one after the step.
+    """
     note = None
     for event in events:
         if isinstance(event, MessageAccepted):
@@ -74,11 +91,15 @@ def remember(memory: Memory, events: Sequence[Journaled], limits: MemoryLimits) 
                 memory = memory.forget([event.request_id or ""])
                 continue
             memory = memory.add(Remark(event.seq, "assistant", event.request_id or "", event.text))
-            condensed = memory.condensed(limits)
+            condensed = memory.condensed(limits, still_open=_open_ids(state))
             if condensed is not None:
                 memory = memory.add(condensed)
                 note = MemoryRow(condensed.seq, "note", condensed.request_id, condensed.text, event.at)
     return memory, note
+
+
+def _open_ids(state: State) -> set[str]:
+    return {request.request_id for request in (state.request, *state.queue) if request is not None}
 
 
 def snapshot_due(state: State, snapshot_seq: int, every: int) -> bool:

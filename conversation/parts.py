@@ -44,6 +44,8 @@ class Parts:
     reader: Reader
     submit: Callable[[Append, Callable[[Outcome], None]], None]
     """Hands a step to the journal's writer; never blocks."""
+    when_decided: Callable[[str, Callable[[], None]], None]
+    """Calls back once no step of that conversation waits in the writer."""
     publish: Callable[[Sequence[Event]], None]
     """Passes durable events (and progress) on to whoever listens; never blocks, never raises."""
     children: Mapping[str, tuple[type[Actor], tuple[Any, ...]]]
@@ -61,5 +63,5 @@ class Parts:
     """Events after which a snapshot is written although the turn is not over."""
     queue_limit: int = 1000
     """Messages of one conversation that may wait for their turn."""
-    recent_rows: int = 50
+    recent_rows: int = 100_000
     """Remarks read at waking, at least."""

@@ -59,11 +59,12 @@ class Reception:
         self._older_ids = False
         """True when the store may know message ids that `_inbox` does not."""
         self._open = False
-        self._looking = False
+        self._looking: Submit | None = None
+        """The message whose id is being looked up."""
 
     def __bool__(self) -> bool:
         """Return whether anybody waits to be served."""
-        return bool(self._waiting) or self._looking
+        return bool(self._waiting) or self._looking is not None
 
     def open(self, *, older_ids: bool) -> None:
         """Begin to serve: the conversation is awake."""
@@ -78,7 +79,7 @@ class Reception:
 
     def found(self, found: Found) -> None:
         """Take the store's answer about a message id."""
-        self._looking = False
+        self._looking = None
         message = found.submit.message
         assert isinstance(message, UserMessage)
         if isinstance(found.row, InboxRow):
@@ -106,13 +107,15 @@ class Reception:
 
     def close(self, refused: Refused) -> None:
         """Tell everybody who waits that they were not served."""
-        while self._waiting:
-            self._waiting.pop(0).answer(refused)
+        unserved = self._waiting if self._looking is None else [self._looking, *self._waiting]
+        self._waiting, self._looking = [], None
+        for submit in unserved:
+            submit.answer(refused)
 
     # Serving
 
     def _serve(self) -> None:
-        while self._waiting and self._open and not self._looking:
+        while self._waiting and self._open and self._looking is None:
             submit = self._waiting.pop(0)
             message = submit.message
             if not isinstance(message, UserMessage):
@@ -127,7 +130,7 @@ class Reception:
                 self._accept(submit, message)
 
     def _look_up(self, submit: Submit) -> None:
-        self._looking = True
+        self._looking = submit
 
         def found(row: InboxRow | BaseException | None) -> None:
             self._desk.tell_self(Found(submit, row))

@@ -97,12 +97,16 @@ class Doorway:
                 answered.set_result(answer)
 
         self.router.submit(message, lambda answer: bridge.call(settle, answer))
+        closing = asyncio.ensure_future(self.closing.wait())
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT):
-                answer = await answered
-        except TimeoutError:
+            waited: set[asyncio.Future[Any]] = {answered, closing}
+            await asyncio.wait(waited, timeout=ANSWER_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            closing.cancel()
+        if not answered.done():
             detail = "the store has not confirmed the message in time; sending the same message_id again is safe"
-            raise Problem("store_unavailable", detail) from None
+            raise Problem("store_unavailable", detail)
+        answer = answered.result()
         if isinstance(answer, Refused):
             raise Problem.from_refusal(answer)
         return answer

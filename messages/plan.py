@@ -45,7 +45,7 @@ class Plan(Message):
     """What a planner returns and a client may send along: nodes to run, or a direct answer."""
 
     nodes: list[PlanNode] | None = None
-    answer: str | None = None
+    answer: Annotated[str, Field(min_length=1)] | None = None
 
 
 class NodeSpec(Message):

@@ -280,7 +280,8 @@ class Store(Protocol):
         """Apply a batch in order, durably, with one synchronisation; one outcome per append, in order.
 
         `rows` ride along. Raises `StoreUnavailable` (nothing was applied, try the same batch again; if the outcome is
-        unknown, a second try of an applied append yields `Committed`, not a conflict) or `OwnershipLost`.
+        unknown, a second try of an applied append yields `Committed`, not a conflict) or `OwnershipLost`. Any other
+        exception: nothing was applied, and something in the batch never can be; the writer finds out what.
         """
 
     def drop_dead_letter(self, dead_letter_id: int) -> bool:

@@ -1,8 +1,11 @@
 """Events to stored bytes and back: one entry holds the events of one step.
 
 What the row says already (conversation, sequence numbers, time) is left out, and so are texts, results and data, which
-are stored once beside the journal. The body is JSON, so that a person with a database prompt can read it; a checksum
-stands before it, because a database answers happily from a page that was overwritten.
+are stored once beside the journal, and fields that have their default: so the defaults in messages/events.py are part
+of the stored form and may not change (tests/persistence/test_persistence_stored_form.py).
+
+The body is JSON, so that a person with a database prompt can read it; a checksum stands before it, because a database
+answers happily from a page that was overwritten.
 """
 
 from __future__ import annotations
@@ -118,7 +121,8 @@ def _bare(event: Journaled, known: dict[str, Any]) -> dict[str, Any]:
     """Return what neither the row, nor the entry, nor the event's class says already."""
     implied = _DEFAULTS.get(type(event)) or _defaults(type(event))
     left_out = _ELSEWHERE.get(event.type, _BY_ROW)
-    fields = {
+    fields: dict[str, Any] = {"type": event.type}
+    fields |= {
         _NAMES.get(key, key): value
         for key, value in event.__dict__.items()
         if key not in left_out and key not in known and (key not in implied or implied[key] != value)
@@ -126,7 +130,6 @@ def _bare(event: Journaled, known: dict[str, Any]) -> dict[str, Any]:
     for key, value in known.items():
         if getattr(event, key) != value:
             fields[key] = getattr(event, key)
-    fields["type"] = event.type
     return fields
 
 

@@ -127,7 +127,7 @@ class MemoryStore:
                 for key in old:
                     del conversation.inbox[key]
                 gone["orchestrator_inbox"] += len(old)
-                if not conversation.unfinished and conversation.updated_at < now - keep_journal_ms:
+                if conversation.oldest_open_seq is None and conversation.updated_at < now - keep_journal_ms:
                     kept = [e for e in conversation.entries if e.last_seq > conversation.snapshot_seq]
                     gone["orchestrator_journal"] += len(conversation.entries) - len(kept)
                     conversation.entries = kept
@@ -138,6 +138,10 @@ class MemoryStore:
             gone["orchestrator_operation_logs"] = _drop_older(data.operations, oldest)
             gone["orchestrator_performance_metrics"] = _drop_older(data.metrics, oldest)
             gone["orchestrator_error_logs"] = _drop_older(data.errors, oldest)
+            old_letters = [number for number, row in data.dead_letters.items() if row.at < oldest]
+            for number in old_letters:
+                del data.dead_letters[number]
+            gone["orchestrator_dead_letters"] = len(old_letters)
         return gone
 
     def count_recoveries(self) -> dict[str, int]:

@@ -6,19 +6,32 @@ from pathlib import Path
 
 from persistence.contract import Store
 
-KINDS = ("sqlite", "memory")
+KINDS = ("sqlite", "redis", "memory")
 
 
 class UnknownStore(ValueError):
     """There is no store of that kind."""
 
 
-def create_store(kind: str, *, data_dir: Path) -> Store:
-    """Return a store that is not open yet. Raises `UnknownStore`."""
+def create_store(
+    kind: str,
+    *,
+    data_dir: Path,
+    redis_url: str | None = None,
+    redis_prefix: str = "orch",
+    lease_ttl: float = 10.0,
+) -> Store:
+    """Return a store that is not open yet; `lease_ttl` in seconds. Raises `UnknownStore`; `ValueError` for no URL."""
     if kind == "sqlite":
         from persistence.sqlite_store import SqliteStore  # noqa: PLC0415  # a driver is loaded only where it is used
 
         return SqliteStore(data_dir / "orchestrator.db")
+    if kind == "redis":
+        from persistence.redis_store import RedisStore  # noqa: PLC0415  # as above
+
+        if redis_url is None:
+            raise ValueError("the redis store needs a redis_url")
+        return RedisStore(redis_url, prefix=redis_prefix, lease_ttl=lease_ttl)
     if kind == "memory":
         from persistence.memory_store import MemoryStore  # noqa: PLC0415  # as above
 

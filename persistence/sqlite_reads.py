@@ -178,8 +178,8 @@ class _Connection:
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """Open the database; a read-only connection cannot even be told to write."""
-    mode = "ro" if read_only else "rwc"
+    """Open the database, which must be there; a read-only connection cannot even be told to write."""
+    mode = "ro" if read_only else "rw"
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None, timeout=5.0, check_same_thread=False
     )

@@ -93,16 +93,20 @@ CLEANUP: Final = {
         DELETE FROM orchestrator_performance_metrics WHERE id IN
             (SELECT id FROM orchestrator_performance_metrics WHERE at < :logs LIMIT :most)
     """,
+    "orchestrator_dead_letters": """
+        DELETE FROM orchestrator_dead_letters WHERE id IN
+            (SELECT id FROM orchestrator_dead_letters WHERE at < :logs LIMIT :most)
+    """,
     "orchestrator_journal": """
         DELETE FROM orchestrator_journal WHERE rowid IN
             (SELECT j.rowid FROM orchestrator_workflow_states s JOIN orchestrator_journal j USING (conversation_id)
-             WHERE s.updated_at < :journal AND s.unfinished = 0 AND j.last_seq <= s.snapshot_seq LIMIT :most)
+             WHERE s.updated_at < :journal AND s.oldest_open_seq IS NULL AND j.last_seq <= s.snapshot_seq LIMIT :most)
     """,
     "orchestrator_agent_results": """
         DELETE FROM orchestrator_agent_results WHERE rowid IN
             (SELECT r.rowid
              FROM orchestrator_workflow_states s JOIN orchestrator_agent_results r USING (conversation_id)
-             WHERE s.updated_at < :journal AND s.unfinished = 0 AND s.oldest_open_seq IS NULL LIMIT :most)
+             WHERE s.updated_at < :journal AND s.oldest_open_seq IS NULL LIMIT :most)
     """,
 }
 

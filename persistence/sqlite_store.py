@@ -57,6 +57,7 @@ class SqliteStore(SqliteReads):
         super().__init__(path)
         self._lock_file: int | None = None
         self._writer: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
         self._write_lock = threading.RLock()
         self._epoch = 0
         self._last_seqs: dict[str, int] = {}
@@ -71,6 +72,7 @@ class SqliteStore(SqliteReads):
             self._last_seqs.clear()
             self._open_readers()
             self._make_private()
+            self._file = _identity(self._path)
             self._check_version()
             self._connect()
             migrations.apply("sqlite", f"sqlite:///{quote(str(self._path.absolute()))}")
@@ -289,9 +291,13 @@ class SqliteStore(SqliteReads):
     # Connection
 
     def _writing(self) -> sqlite3.Connection:
+        if self._lock_file is None:
+            raise StoreUnavailable("the store is not open")
+        if self._file != _identity(self._path):
+            # What is written to a file that was moved or deleted is lost with this process; and another file in its
+            # place does not belong to the write-ahead log that lies beside it.
+            raise StoreUnavailable(f"{self._path} is not the file that was opened: it was moved, deleted or replaced")
         if self._writer is None:
-            if self._lock_file is None:
-                raise StoreUnavailable("the store is not open")
             self._connect()
         assert self._writer is not None
         return self._writer
@@ -345,6 +351,15 @@ def _lock(path: Path) -> int:
         os.close(handle)
         raise
     return handle
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another that has its name; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def size(path: Path, suffix: str) -> int:

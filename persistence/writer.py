@@ -60,29 +60,44 @@ class Writer:
         log: Callable[..., None] | None = None,
         on_ownership_lost: Callable[[], None] | None = None,
         max_batch: int = 512,
+        max_pending: int = 100_000,
         retry: tuple[float, float] = (0.05, 2.0),
     ) -> None:
         self._store = store
         self._log = log or _say_nothing
         self._on_ownership_lost = on_ownership_lost
         self._max_batch = max_batch
+        self._max_pending = max_pending
         self._retry = retry
         self._changed = threading.Condition()
         self._pending: deque[tuple[Append, Done]] = deque()
+        self._in_hand: list[tuple[Append, Done]] = []
         self._rows: deque[Row] = deque()
         self._rows_due = 0.0
+        self._undecided: dict[str, int] = {}
+        self._after: dict[str, list[Callable[[], None]]] = {}
         self._figures = _Figures()
         self._stopping = False
         self._lost: str | None = None
         self._losing: str | None = None
         self._thread: threading.Thread | None = None
         self._hurry = threading.Event()
-        self.last_error: str | None = None
-        """Why the store takes no writes; None while it does."""
+        self._trouble: str | None = None
+
+    @property
+    def last_error(self) -> str | None:
+        """Why no new work should be taken: the last commit failed, or too many steps wait. None while it should.
+
+        Steps of work that was taken are never turned away for their number: only the doors can bound it.
+        """
+        waiting = len(self._pending)
+        if self._trouble is None and waiting >= self._max_pending:
+            return f"{waiting} steps wait to be written"
+        return self._trouble
 
     @property
     def available(self) -> bool:
-        """Whether the last commit went through."""
+        """Whether new work should be taken."""
         return self.last_error is None
 
     def start(self) -> None:
@@ -98,11 +113,24 @@ class Writer:
         with self._changed:
             if self._lost is None and not self._stopping:
                 self._pending.append((append, done))
+                key = append.conversation_id
+                self._undecided[key] = self._undecided.get(key, 0) + 1
                 if len(self._pending) == 1:
                     self._changed.notify()
                 return
             reason = self._lost or "the daemon is stopping"
         self._tell(done, AppendRefused(append.conversation_id, append.last_seq, "not_owner", reason))
+
+    def when_decided(self, conversation_id: str, call: Callable[[], None]) -> None:
+        """Call `call()` once no step of that conversation waits for its commit; at once when none does.
+
+        What is read from the store before that may be about to change: a new life of a supervisor waits for it.
+        """
+        with self._changed:
+            if self._undecided.get(conversation_id):
+                self._after.setdefault(conversation_id, []).append(call)
+                return
+        call()
 
     def submit_row(self, row: Row) -> bool:
         """Write a log, metric or dead-letter row with some later commit; False when too many wait: it is dropped."""
@@ -153,10 +181,20 @@ class Writer:
     # The thread
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:
+            # A defect. Nobody may wait for a writer that is gone, and the doors must not let more in. What is in hand
+            # may be durable: who is refused looks into the store.
+            self._refuse_everybody(f"the journal's writer failed: {type(error).__name__}: {error}", self._in_hand)
+            raise
+
+    def _work(self) -> None:
         while True:
             batch, rows = self._gather()
             if not batch and not rows:
                 return
+            self._in_hand = batch
             try:
                 outcomes = self._commit([append for append, _ in batch], rows)
             except OwnershipLost as error:
@@ -168,6 +206,8 @@ class Writer:
                 return
             for (_append, done), outcome in zip(batch, outcomes, strict=True):
                 self._tell(done, outcome)
+            self._in_hand = []
+            self._decided(batch)
             if self._losing is not None:
                 self._lose(self._losing, ())
                 return
@@ -206,7 +246,7 @@ class Writer:
             return outcomes
 
     def _isolate(self, appends: Sequence[Append], rows: Sequence[Row], error: Exception) -> list[Outcome]:
-        """Commit one by one, so that only what cannot be stored is refused."""
+        """Commit one by one: what cannot be stored is refused, and the store refuses what would follow on it."""
         if rows:
             outcomes = self._commit(appends, ())
             self._commit_rows(rows)
@@ -214,20 +254,13 @@ class Writer:
         if len(appends) == 1:
             return [self._refuse(appends[0], error)]
         outcomes = []
-        broken: set[str] = set()
         for append in appends:
-            if append.conversation_id in broken:
-                detail = "an earlier step of this conversation was refused"
-                outcomes.append(AppendRefused(append.conversation_id, append.last_seq, "sequence_conflict", detail))
-                continue
             try:
                 (outcome,) = self._commit([append], ())
             except OwnershipLost as lost:  # those before are durable, and are told so
                 self._losing = str(lost)
                 outcome = AppendRefused(append.conversation_id, append.last_seq, "not_owner", str(lost))
             outcomes.append(outcome)
-            if isinstance(outcome, AppendRefused):
-                broken.add(append.conversation_id)
         return outcomes
 
     def _commit_rows(self, rows: Sequence[Row]) -> None:
@@ -252,17 +285,22 @@ class Writer:
 
     def _unavailable(self, error: StoreUnavailable) -> None:
         self._figures.retries += 1
-        first, self.last_error = self.last_error is None, str(error)
+        first, self._trouble = self._trouble is None, str(error)
         if first:
             self._log("store_unavailable", level="error", error_message=str(error))
 
     def _available_again(self) -> None:
-        if self.last_error is not None:
-            self.last_error = None
+        if self._trouble is not None:
+            self._trouble = None
             self._log("store_available", retries=self._figures.retries)
 
     def _lose(self, reason: str, batch: Sequence[tuple[Append, Done]]) -> None:
-        self.last_error = reason
+        self._refuse_everybody(reason, batch)
+        if self._on_ownership_lost is not None:
+            self._on_ownership_lost()
+
+    def _refuse_everybody(self, reason: str, batch: Sequence[tuple[Append, Done]]) -> None:
+        self._trouble = reason
         with self._changed:
             self._lost = reason
             waiting = [*batch, *self._pending]
@@ -270,8 +308,25 @@ class Writer:
             self._rows.clear()
         for append, done in waiting:
             self._tell(done, AppendRefused(append.conversation_id, append.last_seq, "not_owner", reason))
-        if self._on_ownership_lost is not None:
-            self._on_ownership_lost()
+        self._decided(waiting)
+
+    def _decided(self, told: Sequence[tuple[Append, Done]]) -> None:
+        calls: list[Callable[[], None]] = []
+        with self._changed:
+            for append, _done in told:
+                key = append.conversation_id
+                left = self._undecided.get(key, 1) - 1
+                if left > 0:
+                    self._undecided[key] = left
+                else:
+                    self._undecided.pop(key, None)
+                    calls.extend(self._after.pop(key, ()))
+        for call in calls:
+            try:
+                call()
+            except Exception as error:  # noqa: BLE001  # as in `_tell`
+                failed = {"error_type": type(error).__name__, "error_message": str(error)}
+                self._log("commit_callback_failed", level="error", **failed)
 
     def _tell(self, done: Done, outcome: Outcome) -> None:
         try:

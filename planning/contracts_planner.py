@@ -1,9 +1,9 @@
 """The default planner: derives a plan from the agents' contracts; no model is needed.
 
 Agents that fit the message's words are picked (planning/words.py). Then it works backwards: each input an agent needs
-is taken from the message (the field's pattern occurs in it, or the field is the message's text), from the conversation
-(the user; the last value mentioned, when the message itself names nothing), or from another agent whose result has a
-field of that name and a fitting type, which becomes a dependency. The same message gives the same plan.
+is taken from the message (planning/in_text.py, or the input is the message's text), from the conversation (the user;
+the last value mentioned, when the message itself names nothing), or from another agent whose result has a field of that
+name and a fitting type, which becomes a dependency. The same message gives the same plan.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any, Final
 from agents.registry import Registry
 from agents.spec import AgentSpec
 from messages.plan import Plan, PlanNode
-from planning.schema_paths import Schema, can_take, fields_of, items_of, pattern_of, types_of
-from planning.words import Vocabulary
+from planning.in_text import values_in
+from planning.schema_paths import Schema, can_take, fields_of, items_of, types_of
+from planning.words import Vocabulary, in_order_of
 
 _DEEPEST: Final = 5
 """Agents in a chain that feed each other; more is a sign of contracts that feed in circles."""
@@ -26,7 +27,6 @@ _MOST_TRIES: Final = 2_000
 """Agents tried as a source while one agent is added: where many feed each other, the ways multiply."""
 _LONGEST_ID: Final = 56
 """Characters of an agent's name in a node id: what is left of 64 takes a number."""
-_FLAGS: Final = re.compile(r"\(\?([aimsx]+)\)")
 
 
 class ContractsPlanner:
@@ -44,18 +44,20 @@ class ContractsPlanner:
         names = {*failed, *map(_agent_part, failed)}
         usable = [agent for agent in self._agents if _node_id(agent.name) not in names]
         picked = self._vocabulary.pick(text, without=[agent.name for agent in self._agents if agent not in usable])
-        chosen = [pick.agent for pick in picked]
+        chosen = [pick.agent for pick in in_order_of(text, picked)]
         names_nothing = not self._vocabulary.unexplained(text, chosen)
         draft = _Draft(text, context if names_nothing else "", user_id, usable, self._vocabulary)
         for agent in chosen:
             draft.add(agent)
-        return Plan(nodes=draft.nodes) if draft.nodes else Plan(answer=self._help())
+        return Plan(nodes=draft.nodes) if draft.nodes else Plan(answer=self._help(chosen, draft.lacking))
 
-    def _help(self) -> str:
+    def _help(self, chosen: list[AgentSpec], lacking: list[str]) -> str:
         if not self._agents:
             return "There are no agents here that could answer."
-        asked = [f'"{agent.examples[0]}"' for agent in self._agents if agent.examples][:6]
+        asked = [f'"{agent.examples[0]}"' for agent in chosen or self._agents if agent.examples][:6]
         can = f" You can ask, for example: {', '.join(asked)}." if asked else ""
+        if lacking:
+            return f"To answer this I need to know: {', '.join(dict.fromkeys(lacking))}.{can}"
         return f"I found nothing here that answers this.{can}"
 
 
@@ -69,6 +71,8 @@ class _Draft:
     agents: list[AgentSpec]
     vocabulary: Vocabulary
     nodes: list[PlanNode] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+    """Inputs, in words, that an agent asked for itself needs and nothing gives."""
     _by_agent: dict[str, list[str]] = field(default_factory=dict)
     _tries: int = 0
 
@@ -94,7 +98,7 @@ class _Draft:
         inputs: dict[str, Any] = {}
         spread: tuple[str, list[Any]] | None = None
         for name, schema, required in _fields(agent):
-            found = self._in_text(agent, name, schema)
+            found = self._named(self.text, agent, name, schema, required=required)
             is_list = items_of(schema) is not None
             if found and is_list:
                 inputs[name] = found
@@ -105,6 +109,8 @@ class _Draft:
             elif required:
                 value = self._from_elsewhere(agent, name, schema, above)
                 if value is None:
+                    if not above:
+                        self.lacking.append(_in_words(name, schema))
                     return False
                 inputs[name] = value
         self._put(agent, inputs, spread)
@@ -126,22 +132,20 @@ class _Draft:
 
     # Where an input comes from
 
-    def _in_text(self, agent: AgentSpec, name: str, schema: Schema) -> list[Any]:
-        pattern = pattern_of(schema)
-        if pattern is not None:
-            return _taken(agent, name, _occurrences(pattern, self.text))
+    def _named(self, text: str, agent: AgentSpec, name: str, schema: Schema, *, required: bool) -> list[Any]:
+        """Return the values that a text names for an input; all of them together must fit when it is a list."""
         below = items_of(schema)
-        pattern = None if below is None else pattern_of(below)
-        found = [] if pattern is None else _occurrences(pattern, self.text)
-        return found if agent.contract.validate_field(name, found) is None else []
+        if below is None:
+            return values_in(text, schema, required=required, accepts=lambda value: _takes(agent, name, value))
+        found = values_in(text, below, required=required, accepts=lambda _value: True)
+        return found if _takes(agent, name, found) else []
 
     def _from_elsewhere(self, agent: AgentSpec, name: str, schema: Schema, above: tuple[str, ...]) -> Any:
-        if name in ("user_id", "user") and self.user_id is not None and _taken(agent, name, [self.user_id]):
+        if name in ("user_id", "user") and self.user_id is not None and _takes(agent, name, self.user_id):
             return self.user_id
-        pattern = pattern_of(schema)
-        if pattern is not None and self.context:
-            mentioned = _taken(agent, name, _occurrences(pattern, self.context))
-            if mentioned:
+        if self.context:
+            mentioned = self._named(self.context, agent, name, schema, required=False)
+            if mentioned and items_of(schema) is None:
                 return mentioned[-1]
         return self._from_agent(agent, name, schema, above)
 
@@ -197,21 +201,14 @@ def _fits(target: Schema, source: Schema) -> bool:
     return wanted is None or given is None or can_take(wanted, given)
 
 
-def _occurrences(pattern: str, text: str) -> list[str]:
-    """Return what in the text matches a field's pattern, as whole words, once each."""
-    leading = _FLAGS.match(pattern)
-    flags = "" if leading is None else leading.group(1)
-    bare = pattern[0 if leading is None else leading.end() :].removeprefix("^").removesuffix("$")
-    try:
-        found = re.finditer(rf"(?<![\w-])(?{flags}:{bare})(?![\w-])", text)
-        return list(dict.fromkeys(match.group(0).rstrip("-") for match in found if match.group(0)))
-    except re.error:
-        return []
+def _takes(agent: AgentSpec, name: str, value: Any) -> bool:
+    """Return whether an input takes a value: a pattern is not all that a contract may ask for."""
+    return agent.contract.validate_field(name, value) is None
 
 
-def _taken(agent: AgentSpec, name: str, values: list[str]) -> list[str]:
-    """Return those values that this input takes: a pattern is not all that a contract may ask for."""
-    return [value for value in values if agent.contract.validate_field(name, value) is None]
+def _in_words(name: str, schema: Schema) -> str:
+    described = schema.get("description")
+    return name.replace("_", " ") + (f" ({described})" if described else "")
 
 
 def _node_id(agent: str) -> str:

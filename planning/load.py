@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pydantic import ValidationError
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from agents.registry import Registry, load_function
 from messages.failure import Failure
@@ -77,8 +77,12 @@ class ContractsAsPlanner:
         self._planner = ContractsPlanner(registry)
 
     def plan(self, draft: DraftPlan) -> Plan:
-        """Derive a plan."""
-        return self._planner.plan(draft.text, context=draft.context, user_id=draft.user_id, failed=draft.failed)
+        """Derive a plan; where nothing is left to try, say what failed."""
+        plan = self._planner.plan(draft.text, context=draft.context, user_id=draft.user_id, failed=draft.failed)
+        if plan.nodes is None and draft.failed:
+            reasons = [f"{node} failed ({failure.type}: {failure.message})" for node, failure in draft.failed.items()]
+            return Plan(answer=f"This could not be answered: {'; '.join(reasons)}.")
+        return plan
 
 
 def load_planner(name: str, registry: Registry) -> Planner:
@@ -90,10 +94,10 @@ def load_planner(name: str, registry: Registry) -> Planner:
 
 def as_plan(answer: Any) -> Plan:
     """Return what a planner answered as a plan. Raises `PlanUnreadable`."""
-    if isinstance(answer, Plan):
-        return answer
     try:
-        return Plan.model_validate_json(to_json(answer))
+        # A Plan too goes through JSON: what its inputs hold has been checked by nobody.
+        plain = answer.model_dump() if isinstance(answer, Plan) else answer
+        return Plan.model_validate(from_json(to_json(plain), allow_inf_nan=False))
     except (ValidationError, ValueError) as error:
         raise PlanUnreadable(f"the planner returned {type(answer).__name__}, which is no plan: {error}") from None
 

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from agents.registry import Registry
 from agents.spec import AgentSpec
 from messages.plan import NodeSpec, Plan, PlanNode, ResolvedPlan
-from planning.schema_paths import can_have, can_take
-from workflow.graph import REFERENCE_KEY, Problem, dependencies, need, references, source_of, structure_problems
+from planning.input_problems import Sources, input_problems
+from workflow.graph import Problem, dependencies, need, structure_problems
+
+_MOST_TOLD: Final = 100
+"""Problems named in one refusal; nobody reads more."""
+_MOST_CHECKED: Final = 1_000
+"""Nodes of a plan with too many that are looked into nevertheless; beyond, their number is problem enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,10 @@ class InvalidPlan(Exception):
     error_class = "permanent"
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("; ".join(f"{problem.where}: {problem.problem}" for problem in problems))
-        self.problems = tuple(problems)
+        more = len(problems) - _MOST_TOLD
+        told = [*problems[:_MOST_TOLD], *([Problem("plan", f"and {more} more problems")] if more > 0 else [])]
+        super().__init__("; ".join(f"{problem.where}: {problem.problem}" for problem in told))
+        self.problems = tuple(told)
 
 
 def resolve(
@@ -54,13 +61,7 @@ def resolve(
         raise InvalidPlan([Problem("plan", "a plan has either nodes or an answer")])
     if plan.nodes is None:
         return ResolvedPlan(answer=plan.answer, origin=origin)
-    if len(plan.nodes) > limits.max_nodes:
-        problem = f"has {len(plan.nodes)} nodes; at most {limits.max_nodes} agent calls are made per request"
-        raise InvalidPlan([Problem("nodes", problem)])
-    problems = structure_problems(plan.nodes, finished=done)
-    agents = {node.id: registry.find(node.agent) for node in plan.nodes}
-    for node in plan.nodes:
-        problems.extend(_agent_problems(node, registry, agents))
+    problems = list(_problems(plan.nodes, registry, limits, done))
     if problems:
         raise InvalidPlan(problems)
     return ResolvedPlan(
@@ -95,64 +96,51 @@ def _first(*values: Any) -> Any:
 # Problems
 
 
-def _agent_problems(node: PlanNode, registry: Registry, agents: Mapping[str, AgentSpec | None]) -> Iterator[Problem]:
+def _problems(
+    nodes: Sequence[PlanNode], registry: Registry, limits: PlanLimits, finished: Mapping[str, Any]
+) -> Iterator[Problem]:
+    if len(nodes) > limits.max_nodes:
+        problem = f"has {len(nodes)} nodes; at most {limits.max_nodes} agent calls are made per request"
+        yield Problem("nodes", problem)
+        if len(nodes) > _MOST_CHECKED:
+            return
+    yield from structure_problems(nodes, finished=finished)
+    sources = Sources({node.id: tuple(_agents_of(node, registry)) for node in nodes}, finished)
+    for node in nodes:
+        yield from _agent_problems(node, registry, sources)
+
+
+def _agents_of(node: PlanNode, registry: Registry) -> Iterator[AgentSpec]:
+    """Yield the agents whose result may be that of the node: the planned one and its fallback."""
+    agent = registry.find(node.agent)
+    if agent is not None:
+        yield agent
+        other = registry.find(_fallback(node, agent) or "")
+        if other is not None and other is not agent:
+            yield other
+
+
+def _agent_problems(node: PlanNode, registry: Registry, sources: Sources) -> Iterator[Problem]:
     where = f"nodes.{node.id}"
-    agent = agents[node.id]
+    agent = registry.find(node.agent)
     if agent is None:
         yield Problem(f"{where}.agent", f"there is no agent {node.agent!r}{registry.closest(node.agent)}")
         return
-    yield from _input_problems(where, node, agent, agents)
-    on_failure = node.on_failure or agent.on_failure
-    kind, _, other_name = on_failure.partition(":")
-    if kind == "fallback":
-        other = registry.find(other_name)
-        if other is None:
-            problem = f"the fallback {other_name!r} is no agent{registry.closest(other_name)}"
-            yield Problem(f"{where}.on_failure", problem)
-        elif other.name == agent.name:
-            yield Problem(f"{where}.on_failure", "an agent cannot be its own fallback")
-        else:
-            for problem_there in _input_problems(where, node, other, agents):
-                yield Problem(problem_there.where, f"as fallback, {other.name}: {problem_there.problem}")
+    yield from input_problems(node, agent, sources)
+    other_name = _fallback(node, agent)
+    if other_name is None:
+        return
+    other = registry.find(other_name)
+    if other is None:
+        problem = f"the fallback {other_name!r} is no agent{registry.closest(other_name)}"
+        yield Problem(f"{where}.on_failure", problem)
+    elif other.name == agent.name:
+        yield Problem(f"{where}.on_failure", "an agent cannot be its own fallback")
+    else:
+        for problem_there in input_problems(node, other, sources):
+            yield Problem(problem_there.where, f"as fallback, {other.name}: {problem_there.problem}")
 
 
-def _input_problems(
-    where: str, node: PlanNode, agent: AgentSpec, agents: Mapping[str, AgentSpec | None]
-) -> Iterator[Problem]:
-    contract = agent.contract
-    properties = contract.input_schema.get("properties", {})
-    definitions = contract.input_schema.get("$defs", {})
-    for name, value in node.inputs.items():
-        at = f"{where}.inputs.{name}"
-        if name not in contract.fields:
-            takes = ", ".join(contract.fields) or "no inputs"
-            yield Problem(at, f"{agent.name} has no such input; it takes {takes}")
-        elif not references(value):
-            problem = contract.validate_field(name, value)
-            if problem is not None:
-                yield Problem(at, f"{problem}, not {_clip(value)}")
-        else:
-            target = {**properties[name], "$defs": definitions}
-            yield from _reference_problems(at, value, target, agents)
-    for name in sorted(contract.required() - set(node.inputs)):
-        yield Problem(f"{where}.inputs.{name}", f"{agent.name} needs it, and nothing provides it")
-
-
-def _reference_problems(
-    at: str, value: Any, target: Mapping[str, Any], agents: Mapping[str, AgentSpec | None]
-) -> Iterator[Problem]:
-    for reference in references(value):
-        source = agents.get(source_of(reference))
-        if source is None:
-            continue  # unknown nodes are named by the structure check; finished ones are checked when they are bound
-        path = reference.split(".")[1:]
-        schema = can_have(source.contract.output_schema, path)
-        if schema is None:
-            yield Problem(at, f"{source.name} gives no {'.'.join(path)!r}")
-        elif isinstance(value, dict) and REFERENCE_KEY in value and not can_take(target, schema):
-            yield Problem(at, f"takes another type than {reference} has")
-
-
-def _clip(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:79] + "…"
+def _fallback(node: PlanNode, agent: AgentSpec) -> str | None:
+    kind, _, other = (node.on_failure or agent.on_failure).partition(":")
+    return other if kind == "fallback" else None

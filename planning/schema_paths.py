@@ -70,6 +70,27 @@ def pattern_of(schema: Schema) -> str | None:
     return None
 
 
+def choices_of(schema: Schema) -> list[str]:
+    """Return the texts a value of this shape must be one of; none when it may be any."""
+    values = [v for option in _expand(schema, schema) for v in option.get("enum", [option.get("const")])]
+    return [value for value in values if isinstance(value, str)]
+
+
+def bounds_of(schema: Schema) -> tuple[Any, Any] | None:
+    """Return the least and the greatest whole number of this shape, or None unless it has both."""
+    for option in _expand(schema, schema):
+        low = option.get("minimum", option.get("exclusiveMinimum"))
+        high = option.get("maximum", option.get("exclusiveMaximum"))
+        if option.get("type") == "integer" and low is not None and high is not None:
+            return low, high
+    return None
+
+
+def is_date(schema: Schema) -> bool:
+    """Return whether a value of this shape is a date, written as 2026-11-20."""
+    return any(option.get("format") == "date" for option in _expand(schema, schema))
+
+
 def _expand(root: Schema, schema: Schema, depth: int = 0) -> list[Schema]:
     """Follow `$ref` and unions to the plain alternatives."""
     if depth > 20:

@@ -57,6 +57,12 @@ class Pick:
     words: tuple[str, ...]
 
 
+def in_order_of(text: str, picks: Iterable[Pick]) -> list[Pick]:
+    """Return the picks in the order in which the text comes to speak of them, so that it is answered in its order."""
+    said = words_of(text)
+    return sorted(picks, key=lambda pick: min(map(said.index, pick.words), default=0))
+
+
 class Vocabulary:
     """What all agents say of themselves."""
 

@@ -73,6 +73,12 @@ def load_synthesizer(name: str, registry: Registry) -> Synthesizer:
 def _text(answer: Any) -> str:
     if not isinstance(answer, str):
         raise NotAText(f"the synthesizer returned {type(answer).__name__}; a reply is a text")
+    if not answer:
+        raise NotAText("the synthesizer returned an empty text")
+    try:
+        answer.encode()
+    except UnicodeEncodeError as error:
+        raise NotAText(f"the synthesizer's text is not valid Unicode: {error}") from None
     return answer
 
 

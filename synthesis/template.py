@@ -8,10 +8,14 @@ said, with its reason.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import islice
 from typing import Any, Final
 
 from agents.registry import Registry
+from messages.events import Missing
 from messages.synthesis import Outcome, Synthesize
 from workflow.graph import references, source_of
 
@@ -33,21 +37,23 @@ class TemplateSynthesizer:
 
     def write(self, order: Synthesize) -> str:
         """Return the reply's text."""
-        feeding = {source_of(ref) for outcome in order.outcomes for ref in references(outcome.inputs)}
         said = [outcome for outcome in order.outcomes if outcome.succeeded]
+        # What only fed others would be repeated by their sentences; what fed nothing but failures would be lost.
+        feeding = {source_of(ref) for outcome in said for ref in references(outcome.inputs)}
         final = [outcome for outcome in said if outcome.node not in feeding] or said
-        sentences = [self._sentence(outcome) for outcome in final]
-        sentences.extend(_disclosures(order))
-        return " ".join(dict.fromkeys(sentence for sentence in sentences if sentence))
+        several = Counter(outcome.agent for outcome in order.outcomes)
+        named = {o.node: _words(o.agent) + (_given(o.inputs) if several[o.agent] > 1 else "") for o in order.outcomes}
+        sentences = dict.fromkeys(self._sentence(outcome, named[outcome.node]) for outcome in final)
+        disclosed = [_disclosure(branch, named.get(branch.node, _words(branch.node))) for branch in order.missing]
+        return " ".join(sentence for sentence in [*sentences, *disclosed] if sentence)
 
-    def _sentence(self, outcome: Outcome) -> str:
+    def _sentence(self, outcome: Outcome, name: str) -> str:
         template = self._sentences.get(outcome.agent)
         if template is not None:
-            try:
+            # Without a field that it names, the plain words below say what is there.
+            with suppress(MissingField):
                 return _end(fill(template, outcome.result))
-            except MissingField:
-                pass  # the generic words below say what is there
-        return _end(f"{_words(outcome.agent).capitalize()}: {show(outcome.result)}")
+        return _end(f"{name[:1].upper()}{name[1:]}: {show(outcome.result)}")
 
 
 def fill(template: str, result: Any) -> str:
@@ -70,14 +76,11 @@ def show(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.2f}" if value == 0 or 0.01 <= abs(value) < 1e15 else f"{value:g}"
     if isinstance(value, Mapping):
-        return (
-            ", ".join(f"{_words(str(key))} {show(part)}" for key, part in list(value.items())[:_SHOWN_ITEMS])
-            or "nothing"
-        )
+        parts = [f"{_words(str(key))} {show(part)}" for key, part in islice(value.items(), _SHOWN_ITEMS)]
+        return f"{', '.join(parts)}{_more(len(value))}" or "nothing"
     if isinstance(value, list):
         shown = "; ".join(show(part) for part in value[:_SHOWN_ITEMS])
-        more = len(value) - _SHOWN_ITEMS
-        return f"{shown}; and {more} more" if more > 0 else shown or "none"
+        return f"{shown}{_more(len(value), ';')}" or "none"
     return str(value) or "nothing"
 
 
@@ -99,23 +102,24 @@ def _format(value: Any, how: str | None) -> str:
     if how and isinstance(value, (int, float, str)) and _FORMAT.fullmatch(how):
         try:
             return format(value, how)
-        except ValueError:
+        except (ValueError, OverflowError):  # a text as a number, a whole number beyond every float
             return show(value)
     return show(value)
 
 
-def _disclosures(order: Synthesize) -> Iterator[str]:
-    agents: Mapping[str, str] = {outcome.node: outcome.agent for outcome in order.outcomes}
-    for branch in order.missing:
-        what = _words(agents.get(branch.node, branch.node))
-        tries = (
-            ""
-            if branch.attempts == 0
-            else " after 1 attempt"
-            if branch.attempts == 1
-            else (f" after {branch.attempts} attempts")
-        )
-        yield _end(f"Missing: {what}{tries} ({branch.reason.rstrip('.')})")
+def _disclosure(branch: Missing, name: str) -> str:
+    tries = f" after {branch.attempts} attempt{'s' * (branch.attempts != 1)}" if branch.attempts else ""
+    return _end(f"Missing: {name}{tries} ({branch.reason.rstrip('.')})")
+
+
+def _given(inputs: Mapping[str, Any]) -> str:
+    """Return what tells one call of an agent from another: the inputs that stand in the plan itself."""
+    told = [f"{_words(name)} {show(value)}" for name, value in inputs.items() if not references(value)]
+    return f" of {', '.join(told)}" if told else ""
+
+
+def _more(count: int, comma: str = ",") -> str:
+    return f"{comma} and {count - _SHOWN_ITEMS} more" if count > _SHOWN_ITEMS else ""
 
 
 def _words(name: str) -> str:

@@ -195,6 +195,7 @@ EVENTS: Final[dict[str, Event]] = {
     "rows_dropped": Event("warning", "Operation rows were lost: too many at once.", ("count", "rows"), _NOTABLE),
     "migrated": Event("info", "The store's schema was brought up to date.", ("store", "migrations"), _BOTH),
     "snapshot_saved": Event("debug", "A snapshot was written.", ("seq", "size")),
+    "conversation_unreadable": Event("error", "What is stored of a conversation cannot be read.", ("reason",), _BOTH),
     "snapshot_unusable": Event("error", "A snapshot cannot be read; the journal is.", ("seq", "reason"), _BOTH),
     "recovered": Event(
         "info", "Unfinished work was taken up again.", ("phase", "seq", "events", "nodes", "recoveries"), _BOTH

@@ -8,7 +8,7 @@ into one note that keeps the heaviest sentences, so that neither memory nor waki
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +18,8 @@ CHARACTERS_PER_TOKEN: Final = 4
 _WORD: Final = re.compile(r"[^\W_]{2,}")
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|\n+")
 _LONGEST_SENTENCE: Final = 400
+_MOST_CONSIDERED: Final = 500
+"""Older remarks that compete for a place: putting the context together stays a matter of a few milliseconds."""
 _NAME_OR_NUMBER: Final = re.compile(r"\b(?:[A-Z][\w-]*[A-Z\d][\w-]*|\d[\d.,:-]*)")
 
 
@@ -66,11 +68,16 @@ class Memory:
         gone = set(request_ids)
         return Memory(tuple(r for r in self.remarks if r.request_id not in gone), self.note)
 
-    def condensed(self, limits: MemoryLimits) -> Remark | None:
-        """Return the note that replaces the older part, when the history has grown beyond the threshold."""
+    def condensed(self, limits: MemoryLimits, *, still_open: Collection[str] = ()) -> Remark | None:
+        """Return the note that replaces the older part, when the history has grown beyond the threshold.
+
+        What belongs to a request that is `still_open`, and all after it, is left as it is: it may yet be rolled back.
+        """
         if sum(len(r.text) for r in self.remarks) <= limits.compression_threshold:
             return None
         older = self.remarks[: -limits.recent_messages] or self.remarks[:-1]
+        first_open = next((i for i, r in enumerate(older) if r.request_id in still_open), len(older))
+        older = older[:first_open]
         if not older:
             return None
         budget = limits.max_context_tokens * CHARACTERS_PER_TOKEN // 2
@@ -88,7 +95,7 @@ class Memory:
         budget = limits.max_context_tokens * CHARACTERS_PER_TOKEN
         said = [r for r in self.remarks if r.request_id != without]
         recent = said[-limits.recent_messages :] if limits.recent_messages else []
-        older = said[: len(said) - len(recent)]
+        older = said[: len(said) - len(recent)][-_MOST_CONSIDERED:]
         shown = _fit(recent, budget)
         left = budget - sum(len(line) for _, line in shown)
         if self.note is not None and left > 0:

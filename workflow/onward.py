@@ -35,7 +35,13 @@ def start(step: Step, node_id: str, agent: str, *, recovered: bool = False) -> N
 
 
 def reply(
-    step: Step, phase: Phase, status: str | None = None, *, text: str = "", because: str = "", forgotten: bool = False
+    step: Step,
+    phase: Phase,
+    status: str | None = None,
+    *,
+    text: str | None = None,
+    because: str = "",
+    forgotten: bool = False,
 ) -> None:
     """Send the one reply of the running request and rest in `phase` (or `failed`, when there is nothing to show)."""
     request = step.request
@@ -52,7 +58,7 @@ def reply(
     step.fact(
         ReplySent,
         message_id=request.message_id,
-        text=text or _plain_text(request, status, missing, because),
+        text=_plain_text(request, status, missing, because) if text is None else text,
         data={key: request.nodes[key].result for key in done},
         nodes=done,
         missing=missing,

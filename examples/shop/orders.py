@@ -138,7 +138,7 @@ def sales_figures(period: MessageText) -> Sales:
 
 
 @agent(
-    examples=["what do customers say about it?", "show me its reviews and rating"],
+    examples=["what do customers say about it?", "its reviews and rating"],
     timeout=5,
     cache_ttl=60,
     reply="{text}",

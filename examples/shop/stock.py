@@ -48,7 +48,7 @@ class LowStock(BaseModel):
     reply="{text}",
 )
 def stock(sku: Sku) -> StockLevel:
-    """How many units of one product are in stock, by warehouse."""
+    """Whether one product is available: how many units are in stock, by warehouse."""
     pause()
     title = product(sku)["title"]
     units = {r["warehouse"]: r["units"] for r in rows("SELECT warehouse, units FROM stock WHERE sku = ?", sku)}
@@ -93,7 +93,7 @@ def _restock(sku: str) -> Restock:
 
 @agent(examples=["which products are running low?", "low stock report"], timeout=5, reply="{text}")
 def low_stock() -> LowStock:
-    """Which products are running low, those that are sold out first."""
+    """Which products are running low and should be reordered, those that are sold out first."""
     pause()
     found = rows(
         """SELECT title, sum(units) AS total FROM stock JOIN products USING (sku)

@@ -43,7 +43,7 @@ class Books:
         if isinstance(cause, Accept):
             message = UserMessage(conversation_id="c1", text=cause.text)
             submit = Submit(message, lambda _: None, cause.message_id, cause.request_id, None, "print")
-        self.memory, note = journal.remember(self.memory, events, MemoryLimits())
+        self.memory, note = journal.remember(self.memory, events, state, MemoryLimits())
         due = journal.snapshot_due(state, self.snapshot_seq, self.every)
         append = journal.append(
             before,

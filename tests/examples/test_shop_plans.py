@@ -43,6 +43,10 @@ def planned(registry, text: str, **more) -> tuple[dict[str, dict], set[tuple[str
         ("How much did we sell in September?", {"sales_figures"}, set()),
         ("Show me grinders under 250", {"find_products"}, set()),
         ("What are the three best rated grinders?", {"find_products"}, set()),
+        ("Show me beans", {"find_products"}, set()),
+        ("Show me tampers", {"find_products"}, set()),
+        ("Is the DF64 available?", {"find_products", "stock"}, {("find_products", "stock")}),
+        ("Which products should we reorder?", {"low_stock"}, set()),
     ],
 )
 def test_questions_a_new_user_may_ask_get_their_plan(shop_registry, text, nodes, edges):

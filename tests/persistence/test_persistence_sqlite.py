@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import stat
@@ -229,6 +230,42 @@ def test_a_step_that_cannot_be_stored_leaves_nothing_of_its_batch(path, store):
     commit(store, full_step("c2"), full_step("c1", 1))
 
 
+def test_nothing_is_written_to_a_file_that_is_not_the_store_any_more(path, store):
+    commit(store, step())
+    aside = path.with_name("aside.db")
+    path.rename(aside)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            store.commit([step("c1", 1)])
+        assert not path.exists()
+    aside.rename(path)
+    commit(store, step("c1", 1))
+    assert store.load("c1", recent=1).last_seq == 2
+
+
+def test_another_file_in_the_place_of_the_store_is_not_written_to(path, store):
+    """Beside it lies a write-ahead log that is not its own."""
+    commit(store, step())
+    shutil.copy(path, path.with_name("backup.db"))
+    path.with_name("backup.db").rename(path)
+    before = path.read_bytes()
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="replaced"):
+            store.commit([step("c1", 1)])
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_database_refuses_nobody(store):
+    """What is wrong with the world is not held against a step: it waits until somebody has mended it."""
+    commit(store, *(step(f"c{number}") for number in range(200)))
+    writer = store._writing()
+    writer.execute("PRAGMA writable_schema = ON")
+    writer.execute("UPDATE sqlite_master SET rootpage = 999999 WHERE name = 'orchestrator_journal'")
+    store._recover()
+    with pytest.raises(StoreUnavailable, match="CORRUPT"):
+        store.commit([step("c1", 1)])
+
+
 def test_a_retry_after_an_unknown_outcome_is_recognised_by_a_new_connection(path, store):
     batch = [full_step("c1"), full_step("c1", 1)]
     commit(store, *batch)
@@ -236,6 +273,35 @@ def test_a_retry_after_an_unknown_outcome_is_recognised_by_a_new_connection(path
     before = tables(path)
     assert store.commit(batch) == [Committed("c1", 1), Committed("c1", 2)]
     assert tables(path) == before
+
+
+def test_a_commit_that_worked_although_its_answer_was_lost_is_recognised(path, store):
+    class Deaf:
+        """Commits, and reports an error of the disk."""
+
+        def __init__(self, connection: sqlite3.Connection) -> None:
+            self._connection = connection
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._connection, name)
+
+        def execute(self, statement: str, *values: Any) -> Any:
+            answer = self._connection.execute(statement, *values)
+            if statement == "COMMIT":
+                error = sqlite3.OperationalError("disk I/O error")
+                error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+                raise error
+            return answer
+
+    commit(store, full_step("c1"))
+    batch = [full_step("c1", 1), full_step("c2")]
+    store._writer = Deaf(store._writer)
+    with pytest.raises(StoreUnavailable, match="SQLITE_IOERR_FSYNC"):
+        store.commit(batch)
+    before = tables(path)
+    commit(store, *batch)
+    assert tables(path) == before
+    commit(store, full_step("c1", 2))
 
 
 def test_something_that_is_no_database_is_refused_and_left_alone(path):
@@ -399,3 +465,10 @@ def test_statements_go_by_index_and_sort_nothing(path, store, name):
     for line in plan:
         assert "TEMP B-TREE" not in line, plan
         assert not line.startswith("SCAN") or "INDEX" in line or "SUBQUERY" in line, plan
+
+
+def test_the_newest_note_is_found_without_walking_through_all_remarks(path, store):
+    connection = sqlite3.connect(path)
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql.NEWEST_NOTE}", ("c1",))]
+    connection.close()
+    assert any("orchestrator_conversation_memory_notes" in line for line in plan), plan

@@ -225,6 +225,40 @@ def test_rows_that_cannot_be_stored_do_not_harm_the_steps(store, log):
     assert log.events() == ["rows_dropped"]
 
 
+def test_a_backlog_closes_the_doors_but_loses_no_step(store):
+    writer = Writer(store, max_batch=2, max_pending=3)
+    store.gate.clear()
+    outcomes = Outcomes()
+    writer.start()
+    writer.submit(step("first"), outcomes)
+    store.wait_for_a_commit()
+    for number in range(5):
+        assert writer.available == (number < 3)
+        writer.submit(step(f"c{number}"), outcomes)
+    assert writer.last_error == writer.stats()["last_error"] == "5 steps wait to be written"
+    store.gate.set()
+    assert all(isinstance(outcome, Committed) for outcome in outcomes.wait(6))
+    assert writer.available
+    assert writer.stop(SOON)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_defect_that_ends_the_writer_leaves_nobody_waiting(store, writer):
+    outcomes = Outcomes()
+    commit, store.commit = store.commit, lambda batch, _rows: commit(batch)[1:]  # one outcome too few
+    store.gate.clear()
+    writer.submit(step("in hand"), outcomes)
+    store.wait_for_a_commit()
+    writer.submit(step("waiting"), outcomes)
+    store.gate.set()
+    outcomes.wait(2)
+    assert writer.stop(SOON)
+    assert not writer.available
+    writer.submit(step("too late"), outcomes)
+    found = [(outcome.conversation_id, outcome.code) for outcome in outcomes.wait(1)]
+    assert found == [("in hand", "not_owner"), ("waiting", "not_owner"), ("too late", "not_owner")]
+
+
 def test_after_ownership_is_lost_nobody_waits_and_the_daemon_is_told(store, writer, lost):
     outcomes = Outcomes()
     store.gate.clear()

@@ -49,6 +49,19 @@ def failing() -> str:
     raise PermanentError("never")
 
 
+@agent(retries=0)
+def mumbling(ctx: Context) -> str:
+    """Report progress that is no text."""
+    ctx.progress(5)  # type: ignore[arg-type]  # what this agent is for
+    return "never"
+
+
+@agent(retries=1, min_backoff=0.01, max_backoff=0.02)
+def refused() -> str:
+    """Fail each time, worth a retry."""
+    raise ConnectionError("no")
+
+
 @agent
 def contextual(question: MessageText, ctx: Context) -> dict[str, str]:
     """Show what an agent is told."""

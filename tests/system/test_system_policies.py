@@ -238,3 +238,53 @@ def test_a_hundred_conversations_leave_nothing_running(talk):
         done.wait(0.02)
     assert kinds == {"router", "supervisor"}
     assert talk.daemon.system.dead_letters.total == 0
+
+
+def test_progress_that_is_no_text_fails_its_own_node_only(talk):
+    """What an agent does wrong never reaches its supervisor."""
+    talk.say("x", {"nodes": [{"id": "bad", "agent": "mumbling"}, {"id": "good", "agent": "quick"}]})
+    (reply,) = talk.wait_for("reply.sent")
+    assert reply.status == "partial"
+    assert "progress takes a text, not int" in reply.missing[0].reason
+
+
+def test_a_node_that_failed_for_good_leaves_no_row_in_the_tree(talk):
+    """Neither while the conversation lives nor after."""
+    talk.say("x", one("refused"))
+    assert talk.wait_for("reply.sent")[0].missing[0].attempts == 2
+    talk.wait_for("phase.changed", to_phase="failed")
+    assert [row["path"] for row in talk.daemon.system.tree.rows()] == ["/conversations", "/conversations/c"]
+
+
+def test_restarts_that_a_person_asks_for_say_nothing_against_a_conversation(talk):
+    """Twenty in a row do not quarantine it, and every message is answered."""
+    for number in range(20):
+        talk.say("x", one("quick"))
+        talk.wait_for("reply.sent", number + 1)
+        path = "/conversations/c"
+        before = talk.daemon.system.find(path)
+        assert talk.daemon.views.restart(path)
+        done = threading.Event()
+        for _ in range(500):
+            now = talk.daemon.system.find(path)
+            if now is not None and now is not before:
+                break
+            done.wait(0.01)
+    assert not [event for event in talk.events if event.type == "conversation.quarantined"]
+
+
+def test_what_cannot_be_read_is_refused_and_left_alone(talk):
+    """No endless restarts; the sender is told why, and others are not disturbed."""
+    talk.say("x", one("quick"))
+    talk.wait_for("phase.changed", to_phase="completed")
+    held = talk.daemon.store.data.conversations["c"]
+    held.snapshot = b"rubbish"
+    talk.daemon.views.restart("/conversations/c")
+    refused = None
+    for _ in range(100):
+        refused = talk.say("y", one("quick"))
+        if isinstance(refused, Refused) and refused.code == "unreadable":
+            break
+    assert refused.code == "unreadable"
+    assert "cannot be read" in refused.detail
+    assert isinstance(talk.say("z", one("quick"), "other"), Accepted)

@@ -49,6 +49,17 @@ def test_a_history_beyond_the_threshold_is_condensed_into_a_note_that_keeps_name
     assert condensed.condensed(limits) is None
 
 
+def test_what_may_yet_be_rolled_back_is_not_condensed():
+    """A note cannot be taken back, so it begins before the oldest open request."""
+    limits = MemoryLimits(max_context_tokens=100, recent_messages=1, compression_threshold=100)
+    memory = said("a" * 60, "b" * 60, "SECRET " * 10, "c" * 60, "newest")
+    note = memory.condensed(limits, still_open=["r3"])
+    assert note is not None
+    assert note.seq == 2
+    assert "SECRET" not in note.text
+    assert memory.condensed(limits, still_open=["r1"]) is None
+
+
 def test_rolled_back_requests_are_forgotten():
     """As if they had not been asked."""
     assert said("one", "two").forget(["r1"]).context("q", MemoryLimits()) == "user: two"

@@ -135,6 +135,7 @@ CREATE TABLE orchestrator_dead_letters (
     kind             TEXT NOT NULL,
     body             BLOB NOT NULL
 );
+CREATE INDEX orchestrator_dead_letters_age ON orchestrator_dead_letters (at);
 
 CREATE VIEW orchestrator_errors_hourly AS
     SELECT strftime('%Y-%m-%dT%H:00Z', at / 1000, 'unixepoch') AS hour,

@@ -1,0 +1,181 @@
+"""The connection to Redis and the reading half of its store; every read is one command or one script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.connection import ConnectionPool, parse_url
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import DataError, RedisError
+from redis.retry import Retry
+
+from persistence import redis_rows as rows
+from persistence import redis_scripts as lua
+from persistence.contract import (
+    ConversationRow,
+    DeadLetterRow,
+    EntryRow,
+    InboxRow,
+    Loaded,
+    MemoryRow,
+    ResultRow,
+    StoreError,
+    StoreUnavailable,
+)
+
+_ANSWER_WITHIN = 5.0
+"""Seconds; after that the connection is given up. A commit tried again is applied once."""
+
+
+class RedisReads:
+    """Reading verbs of the store contract."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self._url = url
+        self._base = f"{{{prefix}}}:store"
+        self._owner_key = f"{self._base}:owner"
+        self._client: Redis | None = None
+        self._scripts: dict[str, Callable[..., Any]] = {}
+        self._secret: str | None = None
+
+    def load(self, conversation_id: str, *, recent: int) -> Loaded:
+        """Return all that is needed to wake a conversation, as of one moment."""
+        found = self._script(lua.LOAD, conversation_id, recent)
+        if not found:
+            return Loaded(conversation_id)
+        last_seq, snapshot, snapshot_seq, entries, results, memory, forgotten = found
+        return Loaded(
+            conversation_id,
+            int(last_seq),
+            snapshot,
+            int(snapshot_seq),
+            tuple(rows.entry_row(entry) for entry in entries),
+            tuple(sorted((rows.result_row(one) for some in results for one in some), key=_place)),
+            tuple(rows.memory_rows(memory, forgotten)),
+        )
+
+    def unfinished(self) -> list[str]:
+        """Return the conversations with unfinished work, oldest update first."""
+        return [key.decode() for key in self._run("ZRANGE", self._key("unfinished"), 0, -1)]
+
+    def find_message(self, conversation_id: str, message_id: str) -> InboxRow | None:
+        """Return the accepted message of that id."""
+        found = self._run("HGET", self._key("inbox", conversation_id), message_id)
+        return None if found is None else rows.inbox_row(found)
+
+    def cached_result(self, cache_key: str, now: int) -> ResultRow | None:
+        """Return a reusable result that has not expired."""
+        found = self._script(lua.CACHED, cache_key, now)
+        return None if found is None else rows.result_row(found)
+
+    def entries(self, conversation_id: str, *, after: int, limit: int) -> list[EntryRow]:
+        """Return the steps that hold the next `limit` events after `after`; a step holds at least one."""
+        found = self._run("XRANGE", self._key("journal", conversation_id), max(0, after) + 1, "+", "COUNT", limit)
+        return [rows.entry_row(entry) for entry in found]
+
+    def results(self, conversation_id: str, request_ids: Sequence[str]) -> list[ResultRow]:
+        """Return all results of these requests."""
+        found = [
+            rows.result_row(packed)
+            for request_id in dict.fromkeys(request_ids)
+            for packed in self._run("HVALS", self._key("results", f"{conversation_id}/{request_id}"))
+        ]
+        return sorted(found, key=_place)
+
+    def memory(self, conversation_id: str, *, first_seq: int, last_seq: int) -> list[MemoryRow]:
+        """Return what was said and noted in a range, oldest first."""
+        return rows.memory_rows(*self._script(lua.MEMORY, conversation_id, first_seq, last_seq))
+
+    def conversation(self, conversation_id: str) -> ConversationRow | None:
+        """Return one line of the list."""
+        fields = ("phase", "last_seq", "unfinished", "user_id", "created_at", "updated_at")
+        found = self._run("HMGET", self._key("state", conversation_id), *fields)
+        return None if found[0] is None else rows.conversation_row([conversation_id.encode(), *found])
+
+    def conversations(self, *, phase: str | None, after: tuple[int, str] | None, limit: int) -> list[ConversationRow]:
+        """Return a page of conversations, newest update first."""
+        index = ":listed" if phase is None else f":phase:{phase}"
+        if after is None:
+            return [rows.conversation_row(found) for found in self._script(lua.LISTED, index, "-inf", limit)]
+        # The index begins at the time of the one seen last: those of the same time up to it are passed over. They are
+        # asked for anew with a larger page rather than by an offset, which would slip when one of them moves.
+        asked, place = limit + 16, (-after[0], after[1])
+        while True:
+            found = [rows.conversation_row(line) for line in self._script(lua.LISTED, index, -after[0], asked)]
+            page = [row for row in found if (-row.updated_at, row.conversation_id) > place]
+            if len(page) >= limit or len(found) < asked:
+                return page[:limit]
+            asked *= 4
+
+    def phase_counts(self) -> dict[str, int]:
+        """Return how many conversations are in each phase."""
+        return {phase.decode(): int(count) for phase, count in self._run("HGETALL", self._key("phases")).items()}
+
+    def dead_letters(self, *, after: int, limit: int) -> list[DeadLetterRow]:
+        """Return dead letters with an id above `after`, oldest first."""
+        found = self._run("XRANGE", self._key("letters"), max(0, after) + 1, "+", "COUNT", limit)
+        return [rows.letter_row(letter) for letter in found]
+
+    # Connection
+
+    def _connect(self) -> None:
+        """Make the client; it connects when it is used, and again after every failure. Raises `StoreError`."""
+        try:
+            options: dict[str, Any] = parse_url(self._url)  # type: ignore[no-untyped-call]  # the driver's
+        except ValueError:
+            # The driver's words can hold a part of the URL, and so of the password.
+            raise StoreError("redis_url cannot be read as a redis://, rediss:// or unix:// URL") from None
+        self._secret = options.get("password") or None
+        options = {"socket_timeout": _ANSWER_WITHIN, "socket_connect_timeout": _ANSWER_WITHIN, **options}
+        # One new connection at once, for when the server was restarted since the last use; longer waits are the
+        # writer's. RESP2, because scripts answer in it on every server.
+        retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+        options |= {"retry": retry, "protocol": 2, "decode_responses": False, "encoding": "utf-8"}
+        self._client = Redis(connection_pool=ConnectionPool(**options))
+        self._scripts = {}
+
+    def _disconnect(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.connection_pool.disconnect()
+
+    def _key(self, table: str, *parts: str) -> str:
+        return ":".join((self._base, table, *parts))
+
+    def _run(self, *command: Any) -> Any:
+        try:
+            return self._connected().execute_command(*command)  # type: ignore[no-untyped-call]  # the driver's
+        except DataError:  # a value that no server would ever take
+            raise
+        except RedisError as error:
+            raise self._unavailable(error) from None
+
+    def _script(self, script: str, *values: Any) -> Any:
+        client = self._connected()
+        call = self._scripts.get(script)
+        if call is None:
+            call = self._scripts[script] = client.register_script(script)
+        try:
+            return call(keys=[self._owner_key], args=values, client=client)
+        except DataError:  # as above
+            raise
+        except RedisError as error:
+            raise self._unavailable(error) from None
+
+    def _connected(self) -> Redis:
+        client = self._client
+        if client is None:
+            raise StoreUnavailable("the store is not open")
+        return client
+
+    def _unavailable(self, error: RedisError) -> StoreUnavailable:
+        """Return a driver's error as the contract's: whatever the server says, no step is refused for it."""
+        text = f"{type(error).__name__}: {error}"
+        return StoreUnavailable(text.replace(self._secret, "***") if self._secret else text)
+
+
+def _place(row: ResultRow) -> tuple[str, str]:
+    return row.request_id, row.node

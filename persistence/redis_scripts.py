@@ -1,0 +1,357 @@
+"""Every Lua script of the Redis store: each is one atomic step, and each writing one first checks who owns the store.
+
+Keys. All begin with `{prefix}:store`; the braces make the prefix the hash tag, so that on a Redis Cluster all keys live
+in one slot and one script may touch them all. Only the ownership key is declared, the others are derived from it: they
+depend on what is stored. `<c>` is a conversation id, which holds no slash.
+
+    :owner              hash     format, epoch, mark, owner, since, commits, letters, rows
+    :lease              string   token of the owner, gone when it is silent for too long
+    :state:<c>          hash     what a conversation is now, with its snapshot
+    :journal:<c>        stream   its steps; the entry's id is the step's last sequence number
+    :inbox:<c>          hash     message id -> accepted at, reply's sequence number, the rest
+    :results:<c>/<r>    hash     node -> result of a request; :requests:<c> is the set of those requests
+    :memory:<c>         hash     seq/role -> row, ordered by :said:<c> and :notes:<c>; :forgotten:<c> what is hidden
+    :cache:<key>        zset     where reusable results are, by expiry; :cached all such keys, by latest expiry
+    :unfinished         zset     by update
+    :listed, :phase:<p> zset     by negated update, so that equal times come in the order of the ids; :phases counts
+    :stale, :answered   zset     what cleanup looks at: conversations by update, answered messages by acceptance
+    :letters            stream   dead letters; :letters_at  zset  their ids by time
+    :operations, :metrics, :errors  zset  logs, by time, capped
+
+A script that fails half-way is not rolled back, so the only failures left are those of a first write: arguments are
+checked before they are sent, and the server refuses for lack of memory, a failed disk or a replica before anything is
+written. In the append-only file a script is one transaction.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_BASE: Final = """
+local owner = KEYS[1]
+local base = string.sub(owner, 1, -7)
+"""
+
+_GUARD: Final = (
+    _BASE
+    + """
+local held_mark, held_commits = unpack(redis.call('HMGET', owner, 'mark', 'commits'))
+if not held_mark then return {'missing'} end
+if held_mark ~= ARGV[1] then return {'epoch', redis.call('HGET', owner, 'epoch')} end
+if tonumber(held_commits) < tonumber(ARGV[2]) then return {'behind', held_commits} end
+"""
+)
+"""ARGV: mark of this owner, number of the newest commit it was told of."""
+
+OWN: Final = (
+    _BASE
+    + """
+local lease, token = base .. ':lease', ARGV[1]
+local format = redis.call('HGET', owner, 'format')
+if format and tonumber(format) > tonumber(ARGV[5]) then return {'newer', format} end
+local holder = redis.call('GET', lease)
+if holder and holder ~= token then
+    return {'owned', redis.call('HGET', owner, 'owner') or '?', tostring(redis.call('PTTL', lease))}
+end
+if not holder then
+    local epoch = redis.call('HINCRBY', owner, 'epoch', 1)
+    redis.call('HSET', owner, 'format', ARGV[5], 'mark', epoch .. ':' .. token, 'owner', ARGV[2], 'since', ARGV[3],
+        'commits', '0')
+    redis.call('SET', lease, token, 'PX', ARGV[4])
+end
+return {'ok', redis.call('HGET', owner, 'epoch')}
+"""
+)
+"""ARGV: token, owner's name, now, lease in ms, format. The same token twice is the same owner asking again."""
+
+RENEW: Final = (
+    _GUARD
+    + """
+redis.call('SET', base .. ':lease', ARGV[3], 'PX', ARGV[4])
+return {'ok'}
+"""
+)
+"""A lease that ran out is taken again as long as nobody else became the owner meanwhile."""
+
+RELEASE: Final = (
+    _GUARD
+    + """
+if redis.call('GET', base .. ':lease') == ARGV[3] then redis.call('DEL', base .. ':lease') end
+return {'ok'}
+"""
+)
+
+COMMIT: Final = (
+    _GUARD
+    + """
+local number, place = ARGV[3], 3
+local function take() place = place + 1; return ARGV[place] end
+local function take_all(width)
+    local rows = {}
+    for i = 1, tonumber(take()) do
+        local row = {}
+        for j = 1, width do row[j] = take() end
+        rows[i] = row
+    end
+    return rows
+end
+redis.call('HSET', owner, 'commits', number)
+
+local function log(name, at, body)
+    local n = redis.call('HINCRBY', owner, 'rows', 1)
+    redis.call('ZADD', base .. ':' .. name, at, n .. ' ' .. body)
+    if n % 1000 == 0 then
+        for _, each in ipairs({'operations', 'metrics', 'errors'}) do
+            redis.call('ZREMRANGEBYRANK', base .. ':' .. each, 0, -100001)
+        end
+    end
+end
+
+local function index(c, phase, old_phase, unfinished, at)
+    redis.call('ZADD', base .. ':listed', -tonumber(at), c)
+    redis.call('ZADD', base .. ':stale', at, c)
+    if old_phase ~= phase then
+        if old_phase then
+            redis.call('ZREM', base .. ':phase:' .. old_phase, c)
+            if redis.call('HINCRBY', base .. ':phases', old_phase, -1) <= 0 then
+                redis.call('HDEL', base .. ':phases', old_phase)
+            end
+        end
+        redis.call('HINCRBY', base .. ':phases', phase, 1)
+    end
+    redis.call('ZADD', base .. ':phase:' .. phase, -tonumber(at), c)
+    if unfinished == '1' then
+        redis.call('ZADD', base .. ':unfinished', at, c)
+    else
+        redis.call('ZREM', base .. ':unfinished', c)
+    end
+end
+
+local function apply()
+    local c, expected, first, last, at, entry = take(), take(), take(), take(), take(), take()
+    local phase, unfinished, open_seq, open_requests = take(), take(), take(), take()
+    local progress, users, snapshots = take(), take_all(1), take_all(1)
+    local inbox, replied, results = take_all(2), take_all(2), take_all(5)
+    local memory, forget, errors = take_all(4), take_all(1), take_all(2)
+
+    local state, journal = base .. ':state:' .. c, base .. ':journal:' .. c
+    local newest, old_phase = unpack(redis.call('HMGET', state, 'last_seq', 'phase'))
+    if (newest or '0') ~= expected then
+        local same = redis.call('XRANGE', journal, last, last, 'COUNT', 1)[1]
+        if same and same[2][2] == first and same[2][4] == at and same[2][6] == entry then return '' end
+        return newest or '0'
+    end
+
+    redis.call('XADD', journal, last .. '-0', 'first', first, 'at', at, 'body', entry)
+    if not newest then redis.call('HSET', state, 'created_at', at, 'recoveries', '0', 'snapshot_seq', '0') end
+    redis.call('HSET', state, 'phase', phase, 'last_seq', last, 'unfinished', unfinished, 'open_seq', open_seq,
+        'open_requests', open_requests, 'updated_at', at)
+    for _, row in ipairs(users) do redis.call('HSET', state, 'user_id', row[1]) end
+    for _, row in ipairs(snapshots) do redis.call('HSET', state, 'snapshot', row[1], 'snapshot_seq', last) end
+    if progress == '1' then redis.call('HSET', state, 'recoveries', '0') end
+    index(c, phase, old_phase, unfinished, at)
+
+    for _, row in ipairs(inbox) do
+        redis.call('HSET', base .. ':inbox:' .. c, row[1], at .. '  ' .. row[2])
+        redis.call('ZREM', base .. ':answered', c .. '/' .. row[1])
+    end
+    for _, row in ipairs(replied) do
+        local held = redis.call('HGET', base .. ':inbox:' .. c, row[1])
+        if held then
+            local accepted, _, rest = string.match(held, '^(%-?%d+) (%d*) (.*)$')
+            redis.call('HSET', base .. ':inbox:' .. c, row[1], accepted .. ' ' .. row[2] .. ' ' .. rest)
+            redis.call('ZADD', base .. ':answered', accepted, c .. '/' .. row[1])
+        end
+    end
+    for _, row in ipairs(results) do
+        local request, node, body, cached, expires = unpack(row)
+        redis.call('HSET', base .. ':results:' .. c .. '/' .. request, node, body)
+        redis.call('SADD', base .. ':requests:' .. c, request)
+        if expires ~= '' then
+            redis.call('ZADD', base .. ':cache:' .. cached, expires, cjson.encode({c, request, node}))
+            redis.call('ZADD', base .. ':cached', 'GT', expires, cached)
+        end
+    end
+    for _, row in ipairs(memory) do
+        local order, seq, role, body = unpack(row)
+        redis.call('ZADD', base .. ':' .. order .. ':' .. c, seq, seq .. '/' .. role)
+        redis.call('HSET', base .. ':memory:' .. c, seq .. '/' .. role, body)
+    end
+    for _, row in ipairs(forget) do redis.call('HSET', base .. ':forgotten:' .. c, row[1], last) end
+    for _, row in ipairs(errors) do log('errors', row[1], row[2]) end
+    return ''
+end
+
+local logged, letters = take_all(3), take_all(2)
+if tonumber(held_commits) < tonumber(number) then
+    for _, row in ipairs(logged) do log(row[1], row[2], row[3]) end
+    for _, row in ipairs(letters) do
+        local id = redis.call('HINCRBY', owner, 'letters', 1)
+        redis.call('XADD', base .. ':letters', id .. '-0', 'letter', row[2])
+        redis.call('ZADD', base .. ':letters_at', row[1], id)
+    end
+end
+local answer = {'ok'}
+for i = 1, tonumber(take()) do answer[i + 1] = apply() end
+return answer
+"""
+)
+"""ARGV: guard, number of this commit, rows, appends (see `redis_rows.py`). The same number writes no row twice."""
+
+DROP_LETTER: Final = (
+    _GUARD
+    + """
+redis.call('ZREM', base .. ':letters_at', ARGV[3])
+return {'ok', redis.call('XDEL', base .. ':letters', ARGV[3] .. '-0')}
+"""
+)
+
+COUNT_RECOVERIES: Final = (
+    _GUARD
+    + """
+local answer = {'ok'}
+for _, c in ipairs(redis.call('ZRANGE', base .. ':unfinished', 0, -1)) do
+    answer[#answer + 1] = c
+    answer[#answer + 1] = redis.call('HINCRBY', base .. ':state:' .. c, 'recoveries', 1)
+end
+return answer
+"""
+)
+
+CLEANUP: Final = (
+    _GUARD
+    + """
+local now, journal_at, logs_at, inbox_at, most = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local messages, steps, results, logs = 0, 0, 0, {}
+
+local function old(name, before, count)
+    return redis.call('ZRANGEBYSCORE', base .. ':' .. name, '-inf', '(' .. before, 'LIMIT', 0, count)
+end
+
+for _, member in ipairs(old('answered', inbox_at, most)) do
+    local slash = string.find(member, '/', 1, true)
+    messages = messages + redis.call('HDEL', base .. ':inbox:' .. string.sub(member, 1, slash - 1),
+        string.sub(member, slash + 1))
+    redis.call('ZREM', base .. ':answered', member)
+end
+-- Once looked at, a conversation is out of the index until its next step: only a step makes anything of it deletable.
+local looked = old('stale', journal_at, ARGV[8])
+for _, c in ipairs(looked) do
+    local open_seq, snapshot_seq = unpack(redis.call('HMGET', base .. ':state:' .. c, 'open_seq', 'snapshot_seq'))
+    if open_seq == '' then
+        steps = steps + redis.call('XTRIM', base .. ':journal:' .. c, 'MINID', tonumber(snapshot_seq) + 1)
+        for _, request in ipairs(redis.call('SMEMBERS', base .. ':requests:' .. c)) do
+            results = results + redis.call('HLEN', base .. ':results:' .. c .. '/' .. request)
+            redis.call('UNLINK', base .. ':results:' .. c .. '/' .. request)
+        end
+        redis.call('UNLINK', base .. ':requests:' .. c)
+    end
+    redis.call('ZREM', base .. ':stale', c)
+end
+for i, name in ipairs({'operations', 'metrics', 'errors'}) do
+    local gone = old(name, logs_at, most)
+    for _, member in ipairs(gone) do redis.call('ZREM', base .. ':' .. name, member) end
+    logs[i] = #gone
+end
+local letters = old('letters_at', logs_at, most)
+for _, id in ipairs(letters) do
+    redis.call('XDEL', base .. ':letters', id .. '-0')
+    redis.call('ZREM', base .. ':letters_at', id)
+end
+for _, key in ipairs(redis.call('ZRANGEBYSCORE', base .. ':cached', '-inf', now, 'LIMIT', 0, most)) do
+    redis.call('UNLINK', base .. ':cache:' .. key)
+    redis.call('ZREM', base .. ':cached', key)
+end
+return {'ok', messages, steps, results, logs[1], logs[2], logs[3], #letters, #looked}
+"""
+)
+"""ARGV: guard, now, limits in ms, most rows of each kind, most conversations; bounded: a commit never waits long."""
+
+_FETCH: Final = """
+local function fetch(c, fields)
+    local rows, some = {}, {}
+    for i, field in ipairs(fields) do
+        some[#some + 1] = field
+        if #some == 500 or i == #fields then
+            for _, row in ipairs(redis.call('HMGET', base .. ':memory:' .. c, unpack(some))) do
+                if row then rows[#rows + 1] = row end
+            end
+            some = {}
+        end
+    end
+    return rows
+end
+"""
+
+LOAD: Final = (
+    _BASE
+    + _FETCH
+    + """
+local c, recent = ARGV[1], ARGV[2]
+local state = redis.call('HMGET', base .. ':state:' .. c, 'last_seq', 'snapshot', 'snapshot_seq', 'open_seq',
+    'open_requests')
+if not state[1] then return {} end
+local results = {}
+for i, request in ipairs(cjson.decode(state[5])) do
+    results[i] = redis.call('HVALS', base .. ':results:' .. c .. '/' .. request)
+end
+local fields = redis.call('ZREVRANGE', base .. ':notes:' .. c, 0, 0)
+local condensed = fields[1] and string.match(fields[1], '^%d+') or '0'
+local said, first = base .. ':said:' .. c, tonumber(state[1]) + 1
+for _, field in ipairs(redis.call('ZREVRANGEBYSCORE', said, '+inf', '(' .. condensed, 'LIMIT', 0, recent)) do
+    fields[#fields + 1] = field
+    first = tonumber(string.match(field, '^%d+'))
+end
+if state[4] ~= '' then
+    for _, field in ipairs(redis.call('ZRANGEBYSCORE', said, state[4], '(' .. first)) do
+        fields[#fields + 1] = field
+    end
+end
+return {state[1], state[2], state[3], redis.call('XRANGE', base .. ':journal:' .. c, tonumber(state[3]) + 1, '+'),
+    results, fetch(c, fields), redis.call('HGETALL', base .. ':forgotten:' .. c)}
+"""
+)
+"""ARGV: conversation, how many remarks. As of one moment."""
+
+MEMORY: Final = (
+    _BASE
+    + _FETCH
+    + """
+local c = ARGV[1]
+local fields = redis.call('ZRANGEBYSCORE', base .. ':said:' .. c, ARGV[2], ARGV[3])
+for _, field in ipairs(redis.call('ZRANGEBYSCORE', base .. ':notes:' .. c, ARGV[2], ARGV[3])) do
+    fields[#fields + 1] = field
+end
+return {fetch(c, fields), redis.call('HGETALL', base .. ':forgotten:' .. c)}
+"""
+)
+
+LISTED: Final = (
+    _BASE
+    + """
+local rows = {}
+for i, c in ipairs(redis.call('ZRANGEBYSCORE', base .. ARGV[1], ARGV[2], '+inf', 'LIMIT', 0, ARGV[3])) do
+    rows[i] = redis.call('HMGET', base .. ':state:' .. c, 'phase', 'last_seq', 'unfinished', 'user_id', 'created_at',
+        'updated_at')
+    table.insert(rows[i], 1, c)
+end
+return rows
+"""
+)
+"""ARGV: index, from which score, how many."""
+
+CACHED: Final = (
+    _BASE
+    + """
+for _, member in ipairs(redis.call('ZREVRANGEBYSCORE', base .. ':cache:' .. ARGV[1], '+inf', '(' .. ARGV[2])) do
+    local c, request, node = unpack(cjson.decode(member))
+    local body = redis.call('HGET', base .. ':results:' .. c .. '/' .. request, node)
+    if body then
+        local head = cjson.decode(string.match(body, '^[^\\n]*'))
+        if head[7] == ARGV[1] and head[8] ~= cjson.null and head[8] > tonumber(ARGV[2]) then return body end
+    end
+end
+return false
+"""
+)
+"""ARGV: cache key, now. A place whose result was replaced or deleted since is passed over."""

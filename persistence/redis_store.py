@@ -1,0 +1,252 @@
+"""The Redis store: every commit is one script, as durable as the server's append-only file.
+
+One process owns it: a lease with a lifetime, renewed by a thread, keeps a second daemon out as long as the first gives
+signs of life; the owner's mark (epoch and a token) is compared inside the same script as every write, so that a process
+that lost the lease can write nothing. An owner that finds its mark gone, or the server behind what it acknowledged, has
+lost the store: data that vanished is never silently begun anew.
+
+All keys share the hash tag `{prefix}`, hence one slot: the scripts would work on a node of a Redis Cluster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from persistence import redis_rows as rows
+from persistence import redis_scripts as lua
+from persistence.contract import (
+    Append,
+    AppendRefused,
+    Committed,
+    Outcome,
+    OwnershipLost,
+    StoreError,
+    StoreHealth,
+    StoreIncompatible,
+    StoreOwned,
+    StoreUnavailable,
+)
+from persistence.redis_reads import RedisReads
+
+_FORMAT = 1
+"""Of the keys; a store with a higher one is left as it is."""
+_CLEANED_AT_ONCE = 5_000
+_LOOKED_AT_ONCE = 100
+"""Conversations per cleanup script; commits go in between."""
+_CLEANED = (
+    "orchestrator_inbox",
+    "orchestrator_journal",
+    "orchestrator_agent_results",
+    "orchestrator_operation_logs",
+    "orchestrator_performance_metrics",
+    "orchestrator_error_logs",
+    "orchestrator_dead_letters",
+)
+"""What the cleanup script counts, in its order."""
+_LARGEST_COMMIT = 512 << 20
+"""Bytes; more than the server takes as one value or request by default would end the connection, every time."""
+_ASKED = ("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy")
+
+
+class RedisStore(RedisReads):
+    """See persistence/contract.py for what each verb promises; `lease_ttl` in seconds."""
+
+    kind = "redis"
+
+    def __init__(self, url: str, *, prefix: str = "orch", lease_ttl: float = 10.0) -> None:
+        super().__init__(url, prefix)
+        self._lease_ttl = lease_ttl
+        self._write_lock = threading.RLock()
+        self._token = ""
+        self._epoch = 0
+        self._number = 0
+        self._acknowledged = 0
+        self._unsure: tuple[list[Append], list[rows.Row]] | None = None
+        self._lost: str | None = None
+        self._closing = threading.Event()
+        self._renewer: threading.Thread | None = None
+
+    # Life
+
+    def open(self, owner: str) -> int:
+        """Take the lease; keep it until `close`."""
+        self.close()
+        self._token, self._lost = uuid.uuid4().hex, None
+        self._number = self._acknowledged = 0
+        self._unsure = None
+        self._connect()
+        try:
+            now = time.time_ns() // 1_000_000
+            answer, *rest = self._script(lua.OWN, self._token, owner, now, self._lease_ms(), _FORMAT)
+            if answer == b"owned":
+                who, left = rest[0].decode(errors="replace"), int(rest[1]) / 1000
+                raise StoreOwned(
+                    f"{self._base} is owned by {who}, whose lease lasts another {left:.1f} s if it is dead"
+                )
+            if answer == b"newer":
+                raise StoreIncompatible(
+                    f"{self._base} has format {rest[0].decode()}, written by a newer version; it is left as it is"
+                )
+        except BaseException:
+            self._disconnect()
+            raise
+        self._epoch = int(rest[0])
+        self._closing = threading.Event()
+        self._renewer = threading.Thread(target=self._renew, args=(self._closing,), name="redis-lease", daemon=True)
+        self._renewer.start()
+        return self._epoch
+
+    def close(self) -> None:
+        """Give the lease back, so that the next owner need not wait for its end."""
+        self._closing.set()
+        renewer, self._renewer = self._renewer, None
+        if renewer is not None:
+            renewer.join()
+        with self._write_lock:
+            if self._client is not None and self._epoch:
+                with contextlib.suppress(StoreError):  # then it ends by itself
+                    self._script(lua.RELEASE, self._mark(), 0, self._token)
+            self._epoch = 0
+            self._disconnect()
+
+    def health(self) -> StoreHealth:
+        """Ask the server how durable it is. Unavailable too once the ownership is lost."""
+        if self._lost is not None:
+            raise StoreUnavailable(self._lost)
+        figures = {
+            "epoch": float(self._epoch),
+            "conversations": float(self._run("ZCARD", self._key("listed"))),
+            "bytes": float(self._run("INFO", "memory")["used_memory"]),
+        }
+        lost = self._can_be_lost()
+        always = "every commit is synchronised to the server's disk; nothing acknowledged is lost short of losing it"
+        return StoreHealth(self.kind, durable=not lost, detail="; ".join(lost) or always, figures=figures)
+
+    # Writing
+
+    def commit(self, batch: Sequence[Append], rows_: Sequence[rows.Row] = ()) -> list[Outcome]:
+        """Apply a batch in one script."""
+        with self._write_lock:
+            asked = list(batch), list(rows_)
+            arguments = [*rows.row_arguments(asked[1]), len(batch)]
+            for append in batch:
+                arguments.extend(rows.append_arguments(append))
+            if sum(len(value) for value in arguments if not isinstance(value, int)) > _LARGEST_COMMIT:
+                raise ValueError(f"one commit may hold {_LARGEST_COMMIT} bytes")
+            # The very same batch again keeps its number: the server then knows that its rows are already written.
+            if self._unsure != asked:
+                self._number += 1
+            self._unsure = asked
+            answers = self._write(lua.COMMIT, self._number, *arguments)
+            self._acknowledged, self._unsure = self._number, None
+            return [_outcome(append, answer) for append, answer in zip(batch, answers, strict=True)]
+
+    def drop_dead_letter(self, dead_letter_id: int) -> bool:
+        """Delete one entry."""
+        return dead_letter_id > 0 and self._write(lua.DROP_LETTER, dead_letter_id)[0] > 0
+
+    def count_recoveries(self) -> dict[str, int]:
+        """Add one for every unfinished conversation."""
+        answer = self._write(lua.COUNT_RECOVERIES)
+        return {key.decode(): count for key, count in zip(answer[::2], answer[1::2], strict=True)}
+
+    def cleanup(self, now: int, *, keep_journal_ms: int, keep_logs_ms: int, keep_inbox_ms: int) -> dict[str, int]:
+        """Delete what has expired, a bounded number of each kind per call."""
+        limits = (now - keep_journal_ms, now - keep_logs_ms, now - keep_inbox_ms)
+        gone = dict.fromkeys(_CLEANED, 0)
+        while True:
+            *counts, looked = self._write(lua.CLEANUP, now, *limits, _CLEANED_AT_ONCE, _LOOKED_AT_ONCE)
+            for table, count in zip(_CLEANED, counts, strict=True):
+                gone[table] += count
+            if looked < _LOOKED_AT_ONCE or max(gone.values()) >= _CLEANED_AT_ONCE:
+                return gone
+
+    # Ownership
+
+    def _write(self, script: str, *values: Any) -> list[Any]:
+        with self._write_lock:
+            if not self._epoch:
+                raise StoreUnavailable("the store is not open")
+            if self._lost is not None:
+                raise OwnershipLost(self._lost)
+            answer, *rest = self._script(script, self._mark(), self._acknowledged, *values)
+            if answer != b"ok":
+                self._lose(answer, rest)
+            return list(rest)
+
+    def _lose(self, answer: bytes, rest: Sequence[bytes]) -> NoReturn:
+        if answer == b"missing":
+            self._lost = (
+                f"the ownership key {self._owner_key} is gone: the server lost its data (restarted without "
+                "persistence, flushed, or evicted); it is not begun anew under a running daemon"
+            )
+        elif answer == b"behind":
+            self._lost = (
+                f"the server went back in time: it knows commit {int(rest[0])} of this daemon, but acknowledged "
+                f"commit {self._acknowledged}; what came after is lost"
+            )
+        else:
+            newest = rest[0].decode() if rest and rest[0] else "none"
+            self._lost = f"this daemon has epoch {self._epoch}, the store has {newest}: somebody else owns it"
+        raise OwnershipLost(self._lost)
+
+    def _renew(self, closing: threading.Event) -> None:
+        while not closing.wait(self._lease_ttl / 3):
+            # An unreachable server is tried again; a lost ownership is said by the next write and by `health`.
+            with contextlib.suppress(StoreUnavailable):
+                answer, *rest = self._script(lua.RENEW, self._mark(), self._acknowledged, self._token, self._lease_ms())
+                if answer != b"ok":
+                    with contextlib.suppress(OwnershipLost):
+                        self._lose(answer, rest)
+                    return
+
+    def _mark(self) -> str:
+        return f"{self._epoch}:{self._token}"
+
+    def _lease_ms(self) -> int:
+        return max(1, round(self._lease_ttl * 1000))
+
+    # Durability
+
+    def _can_be_lost(self) -> list[str]:
+        """Return what can lose acknowledged work on this server as it is set up now."""
+        try:
+            found = {key: value for name in _ASKED for key, value in self._run("CONFIG GET", name).items()}
+        except StoreUnavailable:
+            self._run("PING")
+            return [
+                "the server does not tell how durable it is (CONFIG GET is refused): take it that a crash loses work"
+            ]
+        said = {_text(key): _text(value) for key, value in found.items()}
+        lost = []
+        if said.get("appendonly") != "yes":
+            lost.append("appendonly is off: a restart of the server loses all since its last dump, or everything")
+        elif said.get("appendfsync") != "always":
+            how = (
+                "about the last second" if said.get("appendfsync") == "everysec" else "what the system had not written"
+            )
+            lost.append(f"appendfsync is {said.get('appendfsync')}: a crash of the machine loses {how}")
+        elif said.get("no-appendfsync-on-rewrite") == "yes":
+            lost.append("no-appendfsync-on-rewrite is on: a crash of the machine during a rewrite loses work")
+        policy = said.get("maxmemory-policy", "")
+        if policy.startswith("allkeys"):
+            lost.append(f"maxmemory-policy is {policy}: a full server deletes conversations; set noeviction")
+        if self._run("INFO", "replication").get("connected_slaves"):
+            lost.append("a failover to a replica loses what had not reached it")
+        return lost
+
+
+def _outcome(append: Append, newest: bytes) -> Outcome:
+    if newest == b"":
+        return Committed(append.conversation_id, append.last_seq)
+    detail = f"the newest event is {int(newest)}, this step follows {append.expected_seq}"
+    return AppendRefused(append.conversation_id, append.last_seq, "sequence_conflict", detail)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
