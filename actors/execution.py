@@ -185,6 +185,12 @@ class Execution:
             except RuntimeError as error:  # no thread for the timers can be started
                 running.end(PoolExhausted(str(error)))
 
+        try:
+            # The clock starts now, not when the loop gets to it: one agent that blocks the loop must not keep the
+            # timeouts of the others from holding.
+            running.begin()
+        except RuntimeError as error:  # as above
+            running.end(PoolExhausted(str(error)))
         self._loop.post(start)
 
     def _on_thread(self, running: Call, group: str, work: Callable[[], Any], result: Callable[[Any], Any]) -> None:

@@ -28,6 +28,13 @@ def gated() -> str:
     return "open"
 
 
+@agent(retries=0)
+async def stubborn() -> str:
+    """Block the event loop, which no async agent should."""
+    GATE.wait(10)
+    return "at last"
+
+
 @agent(cache_ttl=60)
 def cached(text: str) -> dict[str, str]:
     """Answer from the cache the second time."""

@@ -288,3 +288,14 @@ def test_what_cannot_be_read_is_refused_and_left_alone(talk):
     assert refused.code == "unreadable"
     assert "cannot be read" in refused.detail
     assert isinstance(talk.say("z", one("quick"), "other"), Accepted)
+
+
+def test_a_timeout_holds_for_an_agent_whose_loop_is_blocked_by_another(talk):
+    """An async agent that blocks delays other async agents; it cannot make them wait beyond their timeout."""
+    talk.say("x", one("stubborn"), "blocker")
+    talk.wait_for("node.started", node="n")
+    talk.say("y", {"nodes": [{"id": "n", "agent": "quick", "timeout": 0.3, "retries": 0}]}, "victim")
+    (reply,) = talk.wait_for("reply.sent", conversation_id="victim")
+    assert reply.missing[0].reason.startswith("timeout")
+    policy_agents.GATE.set()
+    assert talk.wait_for("reply.sent", conversation_id="blocker")[0].status == "completed"
