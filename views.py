@@ -11,6 +11,7 @@ from typing import Any
 from actors.execution import Execution
 from actors.system import ActorSystem
 from conversation.plan_view import newest_request, plan_view
+from conversations import PATH as CONVERSATIONS
 from gateway.conversation_routes import conversation_line
 from gateway.feed import Feed
 from messages.events import Event, rfc3339
@@ -19,7 +20,6 @@ from messages.lifecycle import Crash
 from persistence.contract import ConversationRow, Store, StoreError
 from persistence.history import read_events
 from persistence.writer import Writer
-from router import PATH as CONVERSATIONS
 from router import Router
 
 _PAGE = 500
@@ -196,4 +196,3 @@ class Views:
             "detail": health.detail,
             **health.figures,
         }
-

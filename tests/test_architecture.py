@@ -28,7 +28,8 @@ ALLOWED: dict[str, set[str]] = {
     "actors": {"messages", "supervision", "agents"},
     "conversation": {"messages", "workflow", "supervision", "actors", *CODECS},
     "supervisor": {"messages", "workflow", "supervision", "actors", "conversation", *CODECS},
-    "router": {"messages", "supervision", "actors", "conversation", "supervisor", *CODECS},
+    "conversations": {"messages", "supervision", "actors", "conversation", "supervisor"},
+    "router": {"messages", "actors", "conversation", "conversations"},
     "gateway": {"messages", "router", "persistence", "telemetry"},
     "cli": {"config", "messages", "gateway", "telemetry"},
     "examples": {"agents"},
@@ -50,7 +51,7 @@ DRIVERS = {
     "fastapi": {"gateway/"},
     "uvicorn": {"gateway/"},
     "typer": {"cli/", "run.py"},
-    "pykka": {"actors/", "conversation/", "supervisor.py", "router.py", "benchmarks/"},
+    "pykka": {"actors/", "conversation/", "conversations.py", "supervisor.py", "router.py", "benchmarks/"},
 }
 """Third-party or standard packages that only these files may import."""
 

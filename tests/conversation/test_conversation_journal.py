@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conversations import DIAMOND, Conversation, node, plan
+from conversation_driver import DIAMOND, Conversation, node, plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_workflow_properties import World

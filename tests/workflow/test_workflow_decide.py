@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conversations import DIAMOND, PERMANENT, TRANSIENT, Conversation, node, plan
+from conversation_driver import DIAMOND, PERMANENT, TRANSIENT, Conversation, node, plan
 
 from messages.agent import NodeResult, RetryDue
 from messages.conversation import Accept, Quarantine

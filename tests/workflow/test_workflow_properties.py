@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from conversations import PERMANENT, TRANSIENT, Conversation, node, plan
+from conversation_driver import PERMANENT, TRANSIENT, Conversation, node, plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
