@@ -10,6 +10,7 @@ from typing import Any
 import policy_agents
 import pytest
 
+from actors.ref import Stop
 from config import Settings
 from daemon import Daemon
 from messages.inbound import Accepted, Cancel, Pause, Refused, Resume, UserMessage
@@ -299,3 +300,16 @@ def test_a_timeout_holds_for_an_agent_whose_loop_is_blocked_by_another(talk):
     assert reply.missing[0].reason.startswith("timeout")
     policy_agents.GATE.set()
     assert talk.wait_for("reply.sent", conversation_id="blocker")[0].status == "completed"
+
+
+def test_nobody_is_left_without_an_answer_while_a_supervisor_leaves(talk):
+    """A message that comes just then is taken by its successor."""
+    path = "/conversations/c"
+    for number in range(300):
+        answer = talk.say("x", {"answer": "y"})
+        assert isinstance(answer, Accepted)
+        talk.wait_for("phase.changed", number + 1, to_phase="completed")
+        ref = talk.daemon.system.find(path)
+        if ref is not None:
+            talk.daemon.system.tell(ref, Stop(ref))  # what a supervisor tells itself when it passivates
+    assert len(talk.wait_for("reply.sent", 300)) == 300
