@@ -76,7 +76,7 @@ return {'ok'}
 RELEASE: Final = (
     _GUARD
     + """
-if redis.call('GET', base .. ':lease') == ARGV[3] then redis.call('DEL', base .. ':lease') end
+redis.call('DEL', base .. ':lease')
 return {'ok'}
 """
 )

@@ -50,6 +50,8 @@ _CLEANED = (
 """What the cleanup script counts, in its order."""
 _LARGEST_COMMIT = 512 << 20
 """Bytes; more than the server takes as one value or request by default would end the connection, every time."""
+_WATCH_EVERY = 0.05
+"""Seconds between two looks at somebody else's lease."""
 _ASKED = ("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy")
 
 
@@ -74,29 +76,21 @@ class RedisStore(RedisReads):
     # Life
 
     def open(self, owner: str) -> int:
-        """Take the lease; keep it until `close`."""
+        """Take the lease; keep it until `close`.
+
+        A lease that is held is watched: `StoreOwned` when its owner renews it, else it is taken when it ends.
+        """
         self.close()
         self._token, self._lost = uuid.uuid4().hex, None
         self._number = self._acknowledged = 0
         self._unsure = None
+        self._closing = threading.Event()
         self._connect()
         try:
-            now = time.time_ns() // 1_000_000
-            answer, *rest = self._script(lua.OWN, self._token, owner, now, self._lease_ms(), _FORMAT)
-            if answer == b"owned":
-                who, left = rest[0].decode(errors="replace"), int(rest[1]) / 1000
-                raise StoreOwned(
-                    f"{self._base} is owned by {who}, whose lease lasts another {left:.1f} s if it is dead"
-                )
-            if answer == b"newer":
-                raise StoreIncompatible(
-                    f"{self._base} has format {rest[0].decode()}, written by a newer version; it is left as it is"
-                )
+            self._epoch = self._own(owner)
         except BaseException:
             self._disconnect()
             raise
-        self._epoch = int(rest[0])
-        self._closing = threading.Event()
         self._renewer = threading.Thread(target=self._renew, args=(self._closing,), name="redis-lease", daemon=True)
         self._renewer.start()
         return self._epoch
@@ -110,7 +104,7 @@ class RedisStore(RedisReads):
         with self._write_lock:
             if self._client is not None and self._epoch:
                 with contextlib.suppress(StoreError):  # then it ends by itself
-                    self._script(lua.RELEASE, self._mark(), 0, self._token)
+                    self._script(lua.RELEASE, self._mark(), 0)
             self._epoch = 0
             self._disconnect()
 
@@ -167,6 +161,22 @@ class RedisStore(RedisReads):
                 return gone
 
     # Ownership
+
+    def _own(self, owner: str) -> int:
+        longest = float("inf")
+        while True:
+            now = time.time_ns() // 1_000_000
+            answer, *rest = self._script(lua.OWN, self._token, owner, now, self._lease_ms(), _FORMAT)
+            if answer == b"ok":
+                return int(rest[0])
+            if answer == b"newer":
+                newer = f"{self._base} has format {rest[0].decode()}, written by a newer version; it is left as it is"
+                raise StoreIncompatible(newer)
+            left = int(rest[1])
+            if not 0 <= left <= longest:  # it grew: somebody lives. Without an end it is none of ours.
+                raise StoreOwned(f"{self._base} is owned by another live daemon, {rest[0].decode(errors='replace')}")
+            longest = left
+            self._closing.wait(min(left / 1000, _WATCH_EVERY))
 
     def _write(self, script: str, *values: Any) -> list[Any]:
         with self._write_lock:
