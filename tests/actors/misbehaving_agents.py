@@ -20,6 +20,8 @@ from agents import Context, PermanentError, TransientError, agent
 
 RELEASE = threading.Event()
 """What blocking agents wait for: the test that started one sets it at its end."""
+HOLDING = threading.Event()
+"""`block_loop` has the event loop."""
 
 
 class Unprintable(Exception):
@@ -122,6 +124,7 @@ def block() -> str:
 @agent
 async def block_loop() -> str:
     """Hold the event loop until the test's release."""
+    HOLDING.set()
     RELEASE.wait(30)
     return "late"
 

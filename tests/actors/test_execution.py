@@ -402,11 +402,12 @@ def test_an_agent_that_stops_the_loop_stops_nothing(execution):
 
 def test_stop_names_what_does_not_end_and_takes_nothing_more():
     agents.RELEASE.clear()
+    agents.HOLDING.clear()
     before = threads()
     execution = Execution(threads=2, loop_blocked_after=0.05)
     execution.start()
     blocked, looping = run(execution, agents.block), run(execution, agents.block_loop)
-    wait_until(lambda: blocked.call.began is not None and looping.call.began is not None)
+    wait_until(lambda: blocked.call.began is not None and agents.HOLDING.is_set())
     since = time.monotonic()
     assert execution.stop(0.2) == ["block_loop@c1/n1", "block@c1/n1"]
     assert took(since) < 2
