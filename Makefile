@@ -27,7 +27,7 @@ unit: $(STAMP)
 	@$(BIN)/pytest -n 2 --dist loadgroup -q
 
 bench: $(STAMP)  ## measure; QUICK=1 for a short run
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file $(if $(QUICK),--quick) || exit 1; done
+	@for file in benchmarks/[!_]*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file $(if $(QUICK),--quick) || exit 1; done
 
 lock:  ## pin every dependency anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
