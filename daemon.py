@@ -337,6 +337,7 @@ def build_store(settings: Settings, kind: str | None = None) -> Store:
         data_dir=settings.data_dir,
         redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None,
         redis_prefix=settings.redis_prefix,
+        dsn=settings.postgres_dsn.get_secret_value() if settings.postgres_dsn else None,
         lease_ttl=settings.lease_ttl,
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from persistence.contract import Store
 
-KINDS = ("sqlite", "redis", "memory")
+KINDS = ("sqlite", "postgres", "redis", "memory")
 
 
 class UnknownStore(ValueError):
@@ -19,13 +19,20 @@ def create_store(
     data_dir: Path,
     redis_url: str | None = None,
     redis_prefix: str = "orch",
+    dsn: str | None = None,
     lease_ttl: float = 10.0,
 ) -> Store:
-    """Return a store that is not open yet; `lease_ttl` in seconds. Raises `UnknownStore`; `ValueError` for no URL."""
+    """Return a store that is not open; `lease_ttl` in seconds. Raises `UnknownStore`; `ValueError` for no address."""
     if kind == "sqlite":
         from persistence.sqlite_store import SqliteStore  # noqa: PLC0415  # a driver is loaded only where it is used
 
         return SqliteStore(data_dir / "orchestrator.db")
+    if kind == "postgres":
+        from persistence.postgres_store import PostgresStore  # noqa: PLC0415  # as above
+
+        if dsn is None:
+            raise ValueError("the postgres store needs a postgres_dsn")
+        return PostgresStore(dsn, lease_ttl=lease_ttl)
     if kind == "redis":
         from persistence.redis_store import RedisStore  # noqa: PLC0415  # as above
 

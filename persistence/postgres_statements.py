@@ -1,0 +1,246 @@
+"""Every statement of the Postgres store, named; values are always bound, whole columns of them where rows are many."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Ownership: the advisory locks of one schema of one database. Whoever holds OWNER is alive; OPENING keeps two that
+# start from taking a dead owner's place both.
+
+OWNER: Final = 0x6F726368
+OPENING: Final = OWNER + 1
+TRY_LOCK: Final = "SELECT pg_try_advisory_lock(%s::int4, hashtext(coalesce(current_schema(), '')))"
+UNLOCK: Final = "SELECT pg_advisory_unlock(%s::int4, hashtext(coalesce(current_schema(), '')))"
+UNLOCK_ALL: Final = "SELECT pg_advisory_unlock_all()"
+HOLDER: Final = """
+SELECT pid FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND classid::bigint = %s
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND objid::bigint = hashtext(coalesce(current_schema(), ''))::bigint & 4294967295
+"""
+END_HOLDER: Final = "SELECT pg_terminate_backend(%s)"
+
+EXISTS: Final = "SELECT to_regclass(%s) IS NOT NULL"
+APPLIED: Final = "SELECT migration_id FROM _yoyo_migration"
+LEASE: Final = """
+SELECT owner, expires_at - (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+FROM orchestrator_ownership WHERE id = 1
+"""
+OWN: Final = """
+INSERT INTO orchestrator_ownership (id, epoch, owner, since, expires_at, last_commit)
+SELECT 1, 1, %s, now, now + %s, 0
+FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now) AS clock
+ON CONFLICT (id) DO UPDATE SET epoch = orchestrator_ownership.epoch + 1, owner = excluded.owner,
+    since = excluded.since, expires_at = excluded.expires_at, last_commit = 0
+RETURNING epoch
+"""
+# The row stays locked until the end of the transaction: whoever takes over waits for it, or it sees the new epoch.
+EPOCH: Final = "SELECT epoch, last_commit FROM orchestrator_ownership WHERE id = 1 FOR UPDATE"
+RENEW: Final = """
+UPDATE orchestrator_ownership
+SET expires_at = (extract(epoch FROM clock_timestamp()) * 1000)::bigint + %s,
+    last_commit = coalesce(%s::bigint, last_commit)
+WHERE id = 1 AND epoch = %s
+"""
+RELEASE: Final = "UPDATE orchestrator_ownership SET expires_at = 0 WHERE id = 1 AND epoch = %s"
+
+# Connections
+
+SETTINGS: Final = """
+SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),
+    set_config('idle_in_transaction_session_timeout', %s, false),
+    set_config('default_transaction_read_only', %s, false), set_config('application_name', 'orchestrator', false)
+"""
+SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+HEALTH: Final = """
+SELECT current_setting('synchronous_commit'), current_setting('fsync'), current_setting('full_page_writes'),
+    pg_is_in_recovery(), pg_database_size(current_database())
+"""
+
+# Writing steps
+
+LAST_SEQS: Final = """
+SELECT conversation_id, last_seq FROM orchestrator_workflow_states WHERE conversation_id = ANY(%s::text[])
+"""
+SAME_ENTRIES: Final = """
+SELECT asked.number FROM orchestrator_journal AS journal
+JOIN unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bytea[])
+    AS asked (number, conversation_id, last_seq, first_seq, at, body)
+USING (conversation_id, last_seq, first_seq, at, body)
+"""
+ENTRIES_OF: Final = """
+INSERT INTO orchestrator_journal (conversation_id, last_seq, first_seq, at, body)
+SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bytea[])
+"""
+STATES: Final = """
+INSERT INTO orchestrator_workflow_states AS old
+    (conversation_id, phase, last_seq, unfinished, oldest_open_seq, open_request_ids, user_id, created_at, updated_at,
+     snapshot_seq, snapshot)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bool[], %s::bigint[], %s::text[], %s::text[],
+    %s::bigint[], %s::bigint[], %s::bigint[], %s::bytea[])
+ON CONFLICT (conversation_id) DO UPDATE SET
+    phase = excluded.phase, last_seq = excluded.last_seq, unfinished = excluded.unfinished,
+    oldest_open_seq = excluded.oldest_open_seq, open_request_ids = excluded.open_request_ids,
+    user_id = coalesce(excluded.user_id, old.user_id), updated_at = excluded.updated_at,
+    snapshot_seq = CASE WHEN excluded.snapshot IS NULL THEN old.snapshot_seq ELSE excluded.snapshot_seq END,
+    snapshot = coalesce(excluded.snapshot, old.snapshot)
+"""
+PROGRESS: Final = """
+UPDATE orchestrator_workflow_states SET recoveries = 0 WHERE conversation_id = ANY(%s::text[]) AND recoveries <> 0
+"""
+INBOX: Final = """
+INSERT INTO orchestrator_inbox (conversation_id, message_id, request_id, fingerprint, seq, at)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[])
+"""
+REPLIED: Final = """
+UPDATE orchestrator_inbox AS inbox SET reply_seq = new.reply_seq
+FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS new (conversation_id, message_id, reply_seq)
+WHERE inbox.conversation_id = new.conversation_id AND inbox.message_id = new.message_id
+"""
+RESULTS_OF: Final = """
+INSERT INTO orchestrator_agent_results
+    (conversation_id, request_id, node_id, agent, attempt, result, duration_ms, cached, cache_key, created_at,
+     expires_at)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bytea[], %s::float8[],
+    %s::bool[], %s::text[], %s::bigint[], %s::bigint[])
+ON CONFLICT (conversation_id, request_id, node_id) DO UPDATE SET
+    agent = excluded.agent, attempt = excluded.attempt, result = excluded.result, duration_ms = excluded.duration_ms,
+    cached = excluded.cached, cache_key = excluded.cache_key, created_at = excluded.created_at,
+    expires_at = excluded.expires_at
+"""
+FORGET: Final = """
+UPDATE orchestrator_conversation_memory AS memory SET forgotten = TRUE
+FROM unnest(%s::text[], %s::text[]) AS gone (conversation_id, request_id)
+WHERE memory.conversation_id = gone.conversation_id AND memory.request_id = gone.request_id AND memory.role <> 'note'
+"""
+MEMORIES: Final = """
+INSERT INTO orchestrator_conversation_memory (conversation_id, seq, role, request_id, text, at, forgotten)
+SELECT * FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bool[])
+ON CONFLICT (conversation_id, seq, role) DO UPDATE SET
+    request_id = excluded.request_id, text = excluded.text, at = excluded.at, forgotten = excluded.forgotten
+"""
+ERRORS: Final = """
+INSERT INTO orchestrator_error_logs
+    (at, conversation_id, request_id, node_id, agent, attempt, error_type, error_class, message, retry_delay)
+SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[],
+    %s::text[], %s::text[], %s::float8[])
+"""
+
+# Rows that ride along
+
+OPERATIONS: Final = """
+INSERT INTO orchestrator_operation_logs (at, event, level, conversation_id, request_id, fields)
+SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+"""
+METRICS: Final = """
+INSERT INTO orchestrator_performance_metrics (at, name, value, unit, conversation_id, agent)
+SELECT * FROM unnest(%s::bigint[], %s::text[], %s::float8[], %s::text[], %s::text[], %s::text[])
+"""
+LETTERS: Final = """
+INSERT INTO orchestrator_dead_letters (at, address, reason, kind, body)
+SELECT at, address, reason, kind, body
+FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::bytea[])
+    WITH ORDINALITY AS new (at, address, reason, kind, body, number)
+ORDER BY number
+"""
+DROP_DEAD_LETTER: Final = "DELETE FROM orchestrator_dead_letters WHERE id = %s"
+RECOVERING: Final = """
+UPDATE orchestrator_workflow_states SET recoveries = recoveries + 1 WHERE unfinished
+RETURNING conversation_id, recoveries
+"""
+
+# Forgetting: a bounded number of rows at a time, so that a commit never waits long. A paused conversation is not
+# unfinished, but its open message still needs its results.
+
+CLEANUP: Final = {
+    "orchestrator_inbox": """
+        DELETE FROM orchestrator_inbox WHERE ctid = ANY(ARRAY(
+            SELECT ctid FROM orchestrator_inbox WHERE at < %(inbox)s AND reply_seq IS NOT NULL LIMIT %(most)s))
+    """,
+    "orchestrator_operation_logs": """
+        DELETE FROM orchestrator_operation_logs WHERE id = ANY(ARRAY(
+            SELECT id FROM orchestrator_operation_logs WHERE at < %(logs)s LIMIT %(most)s))
+    """,
+    "orchestrator_error_logs": """
+        DELETE FROM orchestrator_error_logs WHERE id = ANY(ARRAY(
+            SELECT id FROM orchestrator_error_logs WHERE at < %(logs)s LIMIT %(most)s))
+    """,
+    "orchestrator_performance_metrics": """
+        DELETE FROM orchestrator_performance_metrics WHERE id = ANY(ARRAY(
+            SELECT id FROM orchestrator_performance_metrics WHERE at < %(logs)s LIMIT %(most)s))
+    """,
+    "orchestrator_dead_letters": """
+        DELETE FROM orchestrator_dead_letters WHERE id = ANY(ARRAY(
+            SELECT id FROM orchestrator_dead_letters WHERE at < %(logs)s LIMIT %(most)s))
+    """,
+    "orchestrator_journal": """
+        DELETE FROM orchestrator_journal WHERE ctid = ANY(ARRAY(
+            SELECT j.ctid FROM orchestrator_workflow_states s JOIN orchestrator_journal j USING (conversation_id)
+            WHERE s.updated_at < %(journal)s AND s.oldest_open_seq IS NULL AND j.last_seq <= s.snapshot_seq
+            LIMIT %(most)s))
+    """,
+    "orchestrator_agent_results": """
+        DELETE FROM orchestrator_agent_results WHERE ctid = ANY(ARRAY(
+            SELECT r.ctid FROM orchestrator_workflow_states s JOIN orchestrator_agent_results r USING (conversation_id)
+            WHERE s.updated_at < %(journal)s AND s.oldest_open_seq IS NULL LIMIT %(most)s))
+    """,
+}
+
+# Reading
+
+LOAD_STATE: Final = """
+SELECT last_seq, snapshot, snapshot_seq, oldest_open_seq, open_request_ids
+FROM orchestrator_workflow_states WHERE conversation_id = %s
+"""
+ENTRIES: Final = """
+SELECT first_seq, last_seq, at, body FROM orchestrator_journal
+WHERE conversation_id = %s AND last_seq > %s ORDER BY last_seq LIMIT %s
+"""
+RESULTS: Final = """
+SELECT request_id, node_id, agent, attempt, result, duration_ms, cached, cache_key, expires_at
+FROM orchestrator_agent_results WHERE conversation_id = %s AND request_id = ANY(%s::text[])
+ORDER BY array_position(%s::text[], request_id), node_id
+"""
+CACHED: Final = """
+SELECT request_id, node_id, agent, attempt, result, duration_ms, cached, cache_key, expires_at
+FROM orchestrator_agent_results WHERE cache_key = %s AND expires_at > %s ORDER BY expires_at DESC LIMIT 1
+"""
+NEWEST_NOTE: Final = """
+SELECT seq, role, request_id, text, at, forgotten FROM orchestrator_conversation_memory
+WHERE conversation_id = %s AND role = 'note' ORDER BY seq DESC LIMIT 1
+"""
+RECENT_MEMORY: Final = """
+SELECT seq, role, request_id, text, at, forgotten FROM orchestrator_conversation_memory
+WHERE conversation_id = %s AND role <> 'note' AND seq > %s ORDER BY seq DESC LIMIT %s
+"""
+MEMORY_RANGE: Final = """
+SELECT seq, role, request_id, text, at, forgotten FROM orchestrator_conversation_memory
+WHERE conversation_id = %s AND seq BETWEEN %s AND %s ORDER BY seq, role COLLATE "C"
+"""
+UNFINISHED: Final = """
+SELECT conversation_id FROM orchestrator_workflow_states WHERE unfinished ORDER BY updated_at
+"""
+MESSAGE: Final = """
+SELECT message_id, request_id, fingerprint, seq, reply_seq FROM orchestrator_inbox
+WHERE conversation_id = %s AND message_id = %s
+"""
+CONVERSATION: Final = """
+SELECT conversation_id, phase, last_seq, unfinished, user_id, created_at, updated_at
+FROM orchestrator_workflow_states WHERE conversation_id = %s
+"""
+CONVERSATIONS: Final = """
+SELECT conversation_id, phase, last_seq, unfinished, user_id, created_at, updated_at
+FROM orchestrator_workflow_states
+WHERE updated_at <= %(before)s AND (updated_at < %(before)s OR conversation_id > %(seen)s)
+ORDER BY updated_at DESC, conversation_id LIMIT %(limit)s
+"""
+CONVERSATIONS_IN_PHASE: Final = """
+SELECT conversation_id, phase, last_seq, unfinished, user_id, created_at, updated_at
+FROM orchestrator_workflow_states
+WHERE phase = %(phase)s AND updated_at <= %(before)s AND (updated_at < %(before)s OR conversation_id > %(seen)s)
+ORDER BY updated_at DESC, conversation_id LIMIT %(limit)s
+"""
+PHASES: Final = "SELECT phase, count(*) FROM orchestrator_workflow_states GROUP BY phase"
+DEAD_LETTERS: Final = """
+SELECT at, address, reason, kind, body, id FROM orchestrator_dead_letters WHERE id > %s ORDER BY id LIMIT %s
+"""

@@ -1,0 +1,371 @@
+"""The Postgres store: one writing connection, every batch one transaction, owned by a lock, a lease and an epoch.
+
+The lock is an advisory one of the writing connection: the server frees it when its owner dies, however it dies. The
+lease ends the ownership of one that lives and does nothing, as a frozen one. The epoch is checked in every transaction,
+so that a process that lost either can write nothing. Needs a connection of its own to the server: a pooler that shares
+sessions between transactions breaks the lock.
+
+A commit is as durable as the server's settings say; `health` tells when they lose acknowledged work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import psycopg
+from psycopg import Connection, conninfo
+
+from persistence import migrations
+from persistence import postgres_statements as sql
+from persistence.contract import (
+    Append,
+    AppendRefused,
+    Committed,
+    Outcome,
+    OwnershipLost,
+    StoreError,
+    StoreHealth,
+    StoreIncompatible,
+    StoreOwned,
+    StoreUnavailable,
+)
+from persistence.postgres_reads import PostgresReads, connect_options, settle, unavailable
+from persistence.postgres_rows import Row, Statement, columns, row_statements, same_entry, size, step_statements
+
+T = TypeVar("T")
+
+_REMEMBERED = 100_000
+"""Conversations whose newest sequence number is kept in memory, so that most appends need no look-up."""
+_CLEANED_AT_ONCE = 5_000
+_LARGEST_COMMIT = 512 << 20
+"""Bytes; what is above a gigabyte the server does not take as one message: it ends the connection, every time."""
+_OF_A_ROW = ("22", "23", "54")
+"""Classes of errors that a row brings about, every time: its data, a constraint, a limit. Any other (gone, full, read
+only, no right to) is the world's: the same batch is tried again, and nobody's step is refused for it."""
+_WRITE_TIMEOUT = "30s"
+_FREED_WITHIN = 0.5
+"""Seconds in which the server notices that an owner died."""
+_LOOK_EVERY = 0.02
+
+
+class PostgresStore(PostgresReads):
+    """See persistence/contract.py for what each verb promises; `lease_ttl` in seconds."""
+
+    kind = "postgres"
+
+    def __init__(self, dsn: str, *, lease_ttl: float = 10.0) -> None:
+        super().__init__(dsn)
+        self._lease_ms = max(1, round(lease_ttl * 1000))
+        self._write_lock = threading.RLock()
+        self._writer: Connection | None = None
+        self._pid = 0
+        self._epoch = 0
+        self._last_seqs: dict[str, int] = {}
+        self._number = 0
+        self._acknowledged = 0
+        self._unsure: tuple[list[Append], list[Row]] | None = None
+        self._lost: str | None = None
+        self._closing = threading.Event()
+        self._renewer: threading.Thread | None = None
+
+    # Life
+
+    def open(self, owner: str) -> int:
+        """Lock, migrate, own; `StoreOwned` when the owner lives and its lease has not ended."""
+        self.close()
+        self._lost, self._unsure = None, None
+        self._number = self._acknowledged = 0
+        self._closing = threading.Event()
+        try:
+            self._epoch = self._own(self._connect(), owner)
+        except psycopg.Error as error:
+            self.close()
+            raise unavailable(error, self._dsn) from None
+        except BaseException:
+            self.close()
+            raise
+        self._open_readers()
+        self._renewer = threading.Thread(target=self._renew, args=(self._closing,), name="postgres-lease", daemon=True)
+        self._renewer.start()
+        return self._epoch
+
+    def close(self) -> None:
+        """Give the ownership back, so that the next owner need not wait, and disconnect."""
+        self._closing.set()
+        renewer, self._renewer = self._renewer, None
+        if renewer is not None:
+            renewer.join()
+        self._close_readers()
+        with self._write_lock:
+            if self._writer is not None:
+                with contextlib.suppress(psycopg.Error):  # then the lock is freed with the connection
+                    self._writer.execute(sql.RELEASE, (self._epoch,))
+                    self._writer.execute(sql.UNLOCK_ALL)
+            self._disconnect()
+            self._epoch = self._pid = 0
+
+    def health(self) -> StoreHealth:
+        """Ask the server how durable it is. Unavailable too once the ownership is lost."""
+        if self._lost is not None:
+            raise StoreUnavailable(self._lost)
+        ((synchronous, fsync, full_pages, standby, size_),) = self._all(sql.HEALTH)
+        if standby:
+            raise StoreUnavailable("the server is a standby, which takes no writes")
+        lost = []
+        if synchronous == "off":
+            lost.append("synchronous_commit is off: a crash of the server loses the last moments")
+        if fsync == "off":
+            lost.append("fsync is off: a crash of the machine can lose everything")
+        if full_pages == "off":
+            lost.append("full_page_writes is off: a crash of the machine can corrupt what was stored")
+        always = "every commit is synchronised to the server's disk; nothing acknowledged is lost short of losing it"
+        figures = {"epoch": float(self._epoch), "bytes": float(size_)}
+        return StoreHealth(self.kind, durable=not lost, detail="; ".join(lost) or always, figures=figures)
+
+    def migration_status(self) -> list[tuple[str, bool]]:
+        """Return (migration, applied) for every known migration; needs no ownership and changes nothing."""
+        try:
+            with psycopg.connect(**connect_options(self._dsn)) as connection:
+                applied = _applied(connection)
+        except psycopg.Error as error:
+            raise unavailable(error, self._dsn) from None
+        return [(name, name in applied) for name in migrations.known("postgres")]
+
+    # Writing
+
+    def commit(self, batch: Sequence[Append], rows: Sequence[Row] = ()) -> list[Outcome]:
+        """Apply a batch in one transaction."""
+        if size(batch, rows) > _LARGEST_COMMIT:
+            raise ValueError(f"one commit may hold {_LARGEST_COMMIT} bytes")
+        with self._write_lock:
+            asked = list(batch), list(rows)
+            # The very same batch again keeps its number: the row of the ownership then tells whether it was applied.
+            if self._unsure != asked:
+                self._number += 1
+            self._unsure = asked
+            outcomes, accepted = self._transact(lambda writer, last: self._apply(writer, last, *asked))
+            self._acknowledged, self._unsure = self._number, None
+            self._remember(accepted)
+            return outcomes
+
+    def drop_dead_letter(self, dead_letter_id: int) -> bool:
+        """Delete one row."""
+        return self._change(sql.DROP_DEAD_LETTER, (dead_letter_id,)).rowcount > 0
+
+    def count_recoveries(self) -> dict[str, int]:
+        """Add one for every unfinished conversation."""
+        return dict(self._change(sql.RECOVERING, ()).fetchall())
+
+    def cleanup(self, now: int, *, keep_journal_ms: int, keep_logs_ms: int, keep_inbox_ms: int) -> dict[str, int]:
+        """Delete expired rows, a bounded number of each table per call."""
+        values = {
+            "journal": now - keep_journal_ms,
+            "logs": now - keep_logs_ms,
+            "inbox": now - keep_inbox_ms,
+            "most": _CLEANED_AT_ONCE,
+        }
+        return {table: self._change(statement, values).rowcount for table, statement in sql.CLEANUP.items()}
+
+    # Steps of a commit
+
+    def _apply(
+        self, writer: Connection, last_commit: int, batch: Sequence[Append], rows: Sequence[Row]
+    ) -> tuple[list[Outcome], list[Append]]:
+        outcomes, accepted = self._sort(writer, batch)
+        written: list[Statement] = [*step_statements(accepted)]
+        if last_commit != self._number:
+            written.extend(row_statements(rows))
+        for statement, values in written:
+            writer.execute(statement, values)
+        writer.execute(sql.RENEW, (self._lease_ms, self._number, self._epoch))
+        return outcomes, accepted
+
+    def _sort(self, writer: Connection, batch: Sequence[Append]) -> tuple[list[Outcome], list[Append]]:
+        """Tell appends that follow on from those that do not."""
+        newest = {a.conversation_id: self._last_seqs.get(a.conversation_id, -1) for a in batch}
+        unknown = [key for key, last in newest.items() if last < 0]
+        if unknown:
+            newest.update(dict.fromkeys(unknown, 0))
+            newest.update(dict(writer.execute(sql.LAST_SEQS, (unknown,)).fetchall()))
+        outcomes: list[Outcome] = []
+        accepted: dict[tuple[str, int], Append] = {}
+        late: list[tuple[Any, ...]] = []
+        for number, append in enumerate(batch):
+            key, last = append.conversation_id, newest[append.conversation_id]
+            outcomes.append(Committed(key, append.last_seq))
+            if last == append.expected_seq:
+                newest[key] = append.last_seq
+                accepted[key, append.last_seq] = append
+            elif accepted.get((key, append.last_seq)) != append:
+                detail = f"the newest event is {last}, this step follows {append.expected_seq}"
+                outcomes[-1] = AppendRefused(key, append.last_seq, "sequence_conflict", detail)
+                late.append((number, *same_entry(append)))
+        if late:  # a commit whose answer got lost is tried again: such a step is in the journal
+            for (number,) in writer.execute(sql.SAME_ENTRIES, columns(late)).fetchall():
+                outcomes[number] = Committed(batch[number].conversation_id, batch[number].last_seq)
+        return outcomes, list(accepted.values())
+
+    def _remember(self, appends: Iterable[Append]) -> None:
+        if len(self._last_seqs) > _REMEMBERED:
+            self._last_seqs.clear()
+        for append in appends:
+            self._last_seqs[append.conversation_id] = append.last_seq
+
+    def _change(self, statement: str, values: Any) -> psycopg.Cursor[Any]:
+        with self._write_lock:
+            return self._transact(lambda writer, _: writer.execute(statement, values))
+
+    def _transact(self, work: Callable[[Connection, int], T]) -> T:
+        """Do some work in one transaction that nobody but the owner can commit.
+
+        What asks for no answer waits for none: the statements of a commit go out together, the COMMIT with them, and
+        after one that failed the server does none of the rest.
+        """
+        try:
+            writer = self._writing()
+            with writer.pipeline():
+                writer.execute("BEGIN")
+                last_commit = self._check_epoch(writer.execute(sql.EPOCH).fetchone())
+                done = work(writer, last_commit)
+                commit = writer.execute("COMMIT")
+            if commit.statusmessage != "COMMIT":
+                raise StoreUnavailable("the server rolled the transaction back")
+        except psycopg.Error as error:
+            self._recover()
+            # What has no code the driver refused before the server saw it: a value that cannot be sent.
+            unsent = error.sqlstate is None and isinstance(error, (psycopg.DataError, psycopg.ProgrammingError))
+            if unsent or (error.sqlstate or "").startswith(_OF_A_ROW):
+                raise
+            raise unavailable(error, self._dsn) from None
+        except BaseException:
+            self._recover()
+            raise
+        return done
+
+    def _check_epoch(self, row: tuple[int, int] | None) -> int:
+        """Return the number of the newest commit."""
+        if row is None or row[0] != self._epoch:
+            newest = "none" if row is None else row[0]
+            self._lost = f"this daemon has epoch {self._epoch}, the store has {newest}: somebody else owns it"
+        elif row[1] < self._acknowledged:
+            self._lost = (
+                f"the server went back in time: it knows commit {row[1]} of this daemon, but acknowledged "
+                f"commit {self._acknowledged}; what came after is lost"
+            )
+        else:
+            return row[1]
+        raise OwnershipLost(self._lost)
+
+    # Ownership
+
+    def _own(self, connection: Connection, owner: str) -> int:
+        if not self._try_lock(connection, sql.OPENING):
+            raise StoreOwned("another daemon is opening this store")
+        self._check_version(connection)
+        if not self._try_lock(connection, sql.OWNER):
+            self._end_expired(connection)
+        migrations.apply("postgres", self._migration_uri())
+        row = connection.execute(sql.OWN, (owner, self._lease_ms)).fetchone()
+        connection.execute(sql.UNLOCK, (sql.OPENING,))
+        assert row is not None
+        self._pid = connection.info.backend_pid
+        return int(row[0])
+
+    def _try_lock(self, connection: Connection, lock: int) -> bool:
+        """Return whether a lock was got; a dead owner's is freed within moments, which are waited for."""
+        deadline = time.monotonic() + _FREED_WITHIN
+        while True:
+            row = connection.execute(sql.TRY_LOCK, (lock,)).fetchone()
+            if row is not None and row[0]:
+                return True
+            if time.monotonic() > deadline or self._closing.wait(_LOOK_EVERY):
+                return False
+
+    def _end_expired(self, connection: Connection) -> None:
+        """Take the lock from an owner whose lease has ended: it is frozen, or cannot reach the server."""
+        row = connection.execute(sql.LEASE).fetchone() if _exists(connection, "orchestrator_ownership") else None
+        if row is None:
+            raise StoreOwned("another daemon is making this store")
+        owner, left = row
+        if left > 0:
+            raise StoreOwned(f"this store is owned by another live daemon, {owner}")
+        for (pid,) in connection.execute(sql.HOLDER, (sql.OWNER,)).fetchall():
+            connection.execute(sql.END_HOLDER, (pid,))
+        if not self._try_lock(connection, sql.OWNER):
+            raise StoreOwned(f"the lease of {owner} has ended, but its connection does not end")
+
+    def _renew(self, closing: threading.Event) -> None:
+        while not closing.wait(self._lease_ms / 3000):
+            # An unreachable server is tried again; a lost ownership is said by the next write and by `health`.
+            try:
+                self._change(sql.RENEW, (self._lease_ms, None, self._epoch))
+            except OwnershipLost:
+                return
+            except (StoreError, psycopg.Error):
+                continue
+
+    def _check_version(self, connection: Connection) -> None:
+        newer = sorted(_applied(connection) - set(migrations.known("postgres")))
+        if newer:
+            names = ", ".join(newer)
+            raise StoreIncompatible(f"the database was migrated by a newer version ({names}); it is left as it is")
+
+    def _migration_uri(self) -> str:
+        """Return the DSN as the migrations' library reads it: everything as an argument, so that odd names pass."""
+        options = conninfo.conninfo_to_dict(self._dsn)
+        return f"postgresql+psycopg:///?{urlencode(options)}"
+
+    # Connection
+
+    def _writing(self) -> Connection:
+        if not self._epoch:
+            raise StoreUnavailable("the store is not open")
+        if self._lost is not None:
+            raise OwnershipLost(self._lost)
+        if self._writer is None:
+            self._reconnect()
+        assert self._writer is not None
+        return self._writer
+
+    def _connect(self) -> Connection:
+        self._writer = writer = psycopg.connect(**connect_options(self._dsn))
+        # A frozen owner may hold the row of the ownership: the server ends its transaction with its lease.
+        settle(writer, statement=_WRITE_TIMEOUT, lock=_WRITE_TIMEOUT, idle=f"{self._lease_ms}ms", read_only=False)
+        return writer
+
+    def _reconnect(self) -> None:
+        before, writer = self._pid, self._connect()
+        # Of this process's own former connection the server may not know yet that it is gone, and it may still commit.
+        for (pid,) in writer.execute(sql.HOLDER, (sql.OWNER,)).fetchall():
+            if pid == before:
+                writer.execute(sql.END_HOLDER, (pid,))
+        if not self._try_lock(writer, sql.OWNER):
+            self._check_epoch(writer.execute(sql.EPOCH).fetchone())
+            raise StoreUnavailable("another connection holds the ownership")
+        self._pid = writer.info.backend_pid
+
+    def _disconnect(self) -> None:
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.close()
+
+    def _recover(self) -> None:
+        """After any error nothing is assumed: the connection is dropped and what is remembered is read again."""
+        self._last_seqs.clear()
+        self._disconnect()
+
+
+def _exists(connection: Connection, table: str) -> bool:
+    row = connection.execute(sql.EXISTS, (table,)).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _applied(connection: Connection) -> set[str]:
+    if not _exists(connection, "_yoyo_migration"):
+        return set()
+    return {row[0] for row in connection.execute(sql.APPLIED)}

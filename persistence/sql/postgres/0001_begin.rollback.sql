@@ -1,0 +1,12 @@
+DROP VIEW orchestrator_performance_hourly;
+DROP VIEW orchestrator_errors_hourly;
+DROP TABLE orchestrator_dead_letters;
+DROP TABLE orchestrator_performance_metrics;
+DROP TABLE orchestrator_error_logs;
+DROP TABLE orchestrator_operation_logs;
+DROP TABLE orchestrator_conversation_memory;
+DROP TABLE orchestrator_agent_results;
+DROP TABLE orchestrator_inbox;
+DROP TABLE orchestrator_journal;
+DROP TABLE orchestrator_workflow_states;
+DROP TABLE orchestrator_ownership;

