@@ -41,10 +41,10 @@ def _check(settings: Settings, *, as_json: bool) -> int:
     return check(settings, as_json=as_json)
 
 
-def _migrate(settings: Settings, *, as_json: bool) -> int:
+def _migrate(settings: Settings, *, as_json: bool, status: bool) -> int:
     from checking import migrate  # noqa: PLC0415  # see the module's text
 
-    return migrate(settings, as_json=as_json)
+    return migrate(settings, as_json=as_json, status=status)
 
 
 def _local_chat(settings: Settings, talk: Callable[[str], int]) -> int:

@@ -33,8 +33,8 @@ class Check(Protocol):
 class Migrate(Protocol):
     """Brings the store's schema up to date."""
 
-    def __call__(self, settings: Settings, *, as_json: bool) -> int:
-        """Print what was done; return the exit code."""
+    def __call__(self, settings: Settings, *, as_json: bool, status: bool) -> int:
+        """Print what was done, with `status` only what there is; return the exit code."""
 
 
 class LocalChat(Protocol):

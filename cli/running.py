@@ -37,9 +37,14 @@ def running_verbs(commands: Commands) -> dict[str, Verb]:
         """Validate configuration, import agents, check contracts and stores; start nothing."""
         return commands.check(load_settings(ctx.obj), as_json=as_json)
 
-    def migrate(ctx: typer.Context, *, as_json: Json = False) -> int:
+    def migrate(
+        ctx: typer.Context,
+        *,
+        status: Annotated[bool, typer.Option("--status", help="Show what is applied; change nothing.")] = False,
+        as_json: Json = False,
+    ) -> int:
         """Bring the SQL store's schema up to date (serve does it too)."""
-        return commands.migrate(load_settings(ctx.obj), as_json=as_json)
+        return commands.migrate(load_settings(ctx.obj), as_json=as_json, status=status)
 
     return {"serve": serve, "demo": demo, "check": check, "config": config, "migrate": migrate}
 

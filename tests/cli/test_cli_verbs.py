@@ -122,13 +122,15 @@ def test_reload_reads_the_configuration_again(orch, called, tmp_path):
 def test_the_given_commands_decide_the_exit_code(orch, called):
     assert orch("check", "--json").exit_code == 1
     assert orch("migrate").exit_code == 75
+    assert orch("migrate", "--status", "--json").exit_code == 75
     assert orch("demo", "--keep", "--http-bind", "127.0.0.1:0").exit_code == 0
     assert [(name, options) for name, _, options in called] == [
         ("check", {"as_json": True}),
-        ("migrate", {"as_json": False}),
+        ("migrate", {"as_json": False, "status": False}),
+        ("migrate", {"as_json": True, "status": True}),
         ("demo", {"keep": True}),
     ]
-    assert called[2][1] == ({"http_bind": "127.0.0.1:0"},)
+    assert called[3][1] == ({"http_bind": "127.0.0.1:0"},)
 
 
 def test_bad_configuration_is_78_and_says_everything_on_stderr(orch, monkeypatch):
