@@ -44,6 +44,13 @@ class LocalChat(Protocol):
         """Start a daemon on a free loopback port, call `talk` with its URL, stop the daemon; return what `talk` did."""
 
 
+class Chaos(Protocol):
+    """Kills daemons on a scratch store and looks at what became of the work."""
+
+    def __call__(self, *, kills: int, store: str, seed: int, as_json: bool) -> int:
+        """Print a table; return the exit code. `store` is a kind."""
+
+
 @dataclass(frozen=True, slots=True)
 class Commands:
     """One per program."""
@@ -53,4 +60,5 @@ class Commands:
     check: Check
     migrate: Migrate
     local_chat: LocalChat
+    chaos: Chaos
     version: str = ""

@@ -54,6 +54,7 @@ def commands(called):
         check=called.note("check", 1),
         migrate=called.note("migrate", 75),
         local_chat=called.note("local_chat"),
+        chaos=called.note("chaos"),
         version="1.2.3",
     )
 
@@ -447,7 +448,7 @@ def test_a_reader_that_has_seen_enough_ends_the_program_quietly(server, router, 
         router.tick("c1")
     program = (
         "import sys; from cli import Commands, main; none = lambda *a, **k: 0; "
-        "sys.exit(main(Commands(none, none, none, none, none)))"
+        "sys.exit(main(Commands(none, none, none, none, none, none)))"
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ORCHESTRATOR_")}
     process = subprocess.Popen(
