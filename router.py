@@ -49,10 +49,12 @@ class Router:
         check_plan: CheckPlan,
         passivate_after: float,
         admits: Callable[[], Refused | None] = lambda: None,
+        new_id: Callable[[], str] = lambda: str(uuid_utils.uuid7()),
     ) -> None:
         self._system = system
         self._check_plan = check_plan
         self._admits = admits
+        self._new_id = new_id
         self._live: dict[str, Record] = {}
         self.draining = False
         self._ref = system.spawn(Conversations, PATH, self._live, parts, passivate_after)
@@ -121,8 +123,8 @@ class Router:
         return Submit(
             message,
             answer,
-            message_id=message.message_id or str(uuid_utils.uuid7()),
-            request_id=str(uuid_utils.uuid7()),
+            message_id=message.message_id or self._new_id(),
+            request_id=self._new_id(),
             plan=plan,
             fingerprint=fingerprint(message),
         )

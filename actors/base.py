@@ -245,6 +245,10 @@ class Actor(pykka.Actor):
         """End after the messages already in the mailbox."""
         self.actor_inbox.put(Envelope(Stop(self._actor_ref)))
 
+    def stop_now(self) -> None:
+        """End with this turn; the messages in the mailbox are left to whoever is told of the end."""
+        self.actor_inbox.put_first(Envelope(Stop(self._actor_ref)))
+
     def on_receive(self, message: Any) -> Any:
         """Handle a message. What is not handled by an override comes here and is a dead letter."""
         if isinstance(message, (ChildFailed, ChildStopped)):
