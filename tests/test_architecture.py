@@ -46,8 +46,8 @@ ALLOWED: dict[str, set[str]] = {
 
 DRIVERS = {
     "sqlite3": {"persistence/sqlite_store.py", "persistence/sqlite_", "supervision/errors.py", "examples/shop/"},
-    "psycopg": {"persistence/postgres_", "chaos/scratch_postgres.py"},
-    "redis": {"persistence/redis_", "gateway/redis_", "chaos/scratch_redis.py"},
+    "psycopg": {"persistence/postgres_", "chaos/scratch_postgres.py", "benchmarks/"},
+    "redis": {"persistence/redis_", "gateway/redis_", "chaos/scratch_redis.py", "benchmarks/"},
     "msgpack": {"messages/wire.py"},
     "fastapi": {"gateway/"},
     "uvicorn": {"gateway/"},
