@@ -138,7 +138,7 @@ class World:
 
     def get(self, future):
         if self.virtual:
-            self.time.run()
+            self.time.until(lambda: future._done)
         return future.get(timeout=DEADLINE)
 
     def supervise(self, *plans, name="/s", actor_class=SupervisingActor, **options):
