@@ -21,7 +21,7 @@ from pykka import ActorDeadError
 
 from actors.base import Actor
 from conversation import journal
-from conversation.children import Children, LookAgain
+from conversation.children import Children, LookAgain, StopOverdue
 from conversation.parts import Parts
 from conversation.reception import Found, Reception, answer_to
 from conversation.reports import report
@@ -129,6 +129,8 @@ class Supervisor(Actor):
         match message:
             case AppendRefused():
                 raise StepRefused(f"{message.code}: {message.detail}")
+            case StopOverdue():
+                self._crew.overdue(message)
             case Crash():
                 raise RestartRequested(f"restart asked for by {message.by}")
             case BaseException():
@@ -154,6 +156,10 @@ class Supervisor(Actor):
     def _passivate(self) -> None:
         if not self.working and not self._crew:
             self.stop()
+
+    def on_stop(self) -> None:
+        """As `on_failure`: it may be stopped, with the one above it, while somebody waits."""
+        self.on_failure(None, None, None)
 
     def on_failure(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         """Tell everybody who waits that nothing is certain; the next life knows what was recorded."""

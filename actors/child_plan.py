@@ -35,6 +35,8 @@ class ChildPlan:
     """What its errors mean, by class; innermost first. They go before the spec."""
     stash_limit: int | None = None
     """Messages kept for it while it has no life; None: the system's mailbox limit."""
+    address: Address | None = None
+    """Where the child is reached, for those who must know it before there is a child; None: made when it is added."""
     quiet_failures: int = 0
     """Failures in a row that are logged as warnings; those after them are errors."""
 

@@ -39,7 +39,7 @@ from actors.envelope import Envelope
 from actors.mailbox import Mailbox
 from actors.ref import ActorRef, Stop
 from actors.stop_order import StopOrder
-from messages.lifecycle import ChildFailed, ChildStopped
+from messages.lifecycle import ChildFailed, ChildStopped, RestartRequested
 from supervision import children as roster_of
 from supervision.children import ChildState, EscalateNow, Outcome, Roster, StartChild, StopChild
 from supervision.directives import rule_for
@@ -365,7 +365,10 @@ class SupervisingActor(Actor):
         cause = f"{classified.type}: {classified.message}"
         self._causes.append(f"{child_id}: {cause}")
         rule = rule_for(place.plan.rules, error)
-        outcome = roster_of.failed(self._roster, child_id, classified, now, self._jitter(), rule)
+        if isinstance(error, RestartRequested):
+            outcome = roster_of.restart_asked(self._roster, child_id, now)
+        else:
+            outcome = roster_of.failed(self._roster, child_id, classified, now, self._jitter(), rule)
         self._roster = outcome[0]
         self._say(child_id, place, cause, outcome)
         self._settle(child_id, "its actor failed and was not started again")
@@ -446,10 +449,10 @@ class SupervisingActor(Actor):
         return Counts(len(rows), self._alive, waiting, supervising, len(rows) - supervising)
 
     def _place(self, plan: ChildPlan) -> _Place:
+        if plan.address is not None:
+            return _Place(plan, plan.address)
         return _Place(plan, Address(self.system, self.path_of(plan.spec.id), self._mailbox(plan)))
 
     def _mailbox(self, plan: ChildPlan) -> Mailbox:
-        mailbox = Mailbox()
         limit = self.system.mailbox_limit if plan.stash_limit is None else plan.stash_limit
-        mailbox.configure(limit, self.system.monotonic)
-        return mailbox
+        return Mailbox(limit, self.system.monotonic)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import isinf
 from typing import Any
 
 from pykka import ActorDeadError
@@ -35,6 +36,14 @@ Verdict = NodeFailure | PlannerFailed | SynthesizerFailed
 @dataclass(frozen=True, slots=True)
 class LookAgain:
     """A delay is over: look again at what is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopOverdue:
+    """A child had its time to stop."""
+
+    name: str
+    incarnation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,12 @@ class Children:
         """Set all timers anew at the next look: one of them has just fired."""
         self._timers.clear()
 
+    def overdue(self, late: StopOverdue) -> None:
+        """Take a child out of the tree that had its time to stop; its report follows at once."""
+        record = self._leaving.get(late.name)
+        if record is not None and record.incarnation == late.incarnation and self._owner.system.kill(record.ref):
+            self._owner.log("child_killed", path=record.ref.path)
+
     def stopped(self, report: ChildStopped) -> bool:
         """Note the end of a child; return whether its name was waited for, so that it is time to look again."""
         name = self._name(report.path)
@@ -92,6 +107,7 @@ class Children:
             del self._working[name]
         elif self._is(self._leaving, name, report.incarnation):
             del self._leaving[name]
+            self._owner.unschedule(("stop", name))
             return True
         return False
 
@@ -101,6 +117,7 @@ class Children:
         self._owner.discard(report.mailbox, report.path, "this attempt is over")
         if self._is(self._leaving, name, report.incarnation):
             del self._leaving[name]
+            self._owner.unschedule(("stop", name))
             return None
         if not self._is(self._working, name, report.incarnation):
             return None
@@ -121,6 +138,9 @@ class Children:
                 self._leaving[name] = self._working.pop(name)
                 with suppress(ActorDeadError):  # it has ended by itself, and its report is on the way
                     record.ref.tell(Stop(record.ref))
+                timeout = self._parts.policy(record.child.role, record.child.agent).spec.shutdown_timeout
+                if not isinf(timeout):
+                    self._owner.schedule(timeout, StopOverdue(name, record.incarnation), ("stop", name))
 
     def _start(self, durable: State, child: Child, memory: Memory) -> NodeFailure | None:
         request = durable.request

@@ -176,6 +176,16 @@ def failed(
     return _ended(roster, child_id, failure, now, jitter, rule)
 
 
+def restart_asked(roster: Roster, child_id: str, now: float) -> Outcome:
+    """Record that a child ended because a person wants it to begin anew: that counts neither for it nor for limits."""
+    child = roster.get(child_id)
+    if child.state is ChildState.STOPPED:
+        return roster, ()
+    if child.state is ChildState.STOPPING:
+        return _stopped_on_request(roster, child, now)
+    return _begin_anew(_put(roster, replace(child, state=ChildState.STOPPED)), child, Restart(0.0, "asked for"), now)
+
+
 def stopped(roster: Roster, child_id: str, now: float, jitter: float = 0.0) -> Outcome:
     """Record that a child ended without an error: because it was asked to, or by itself."""
     return _ended(roster, child_id, None, now, jitter)
@@ -266,7 +276,10 @@ def _restart(roster: Roster, child: Child, directive: Restart, now: float) -> Ou
         reason = f"{child.spec.id}: more than {limit.max_restarts} restarts within {limit.period:g} s"
         return _escalate(_put(roster, replace(child, state=ChildState.STOPPED)), reason)
     counted = replace(child, state=ChildState.STOPPED, history=child.history.after(child.spec, now))
-    roster = _put(roster, counted)
+    return _begin_anew(_put(roster, counted), child, directive, now)
+
+
+def _begin_anew(roster: Roster, child: Child, directive: Restart, now: float) -> Outcome:
     due = now + directive.after
     if roster.strategy is Strategy.ONE_FOR_ONE:
         return _start(roster, (child.spec.id,), directive.after, directive.rule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import inf
 
 import pykka
@@ -204,7 +205,7 @@ def test_a09_a_full_stash_drops_with_an_event_that_has_message_and_address(world
 
 
 def test_a10_backoff_grows_to_its_ceiling_with_jitter_and_is_safe_at_any_count(world, diary):
-    """min * 2**n to max."""
+    """Min * 2**n to max."""
     backoff = Backoff(min_backoff=0.5, max_backoff=8.0, factor=2.0, random_factor=0.5)
     assert [backoff.delay(k, 0.0) for k in range(7)] == [0.5, 1, 2, 4, 8, 8, 8]
     assert backoff.delay(0, 0.999) == pytest.approx(0.5 * 1.4995)
@@ -218,7 +219,7 @@ def test_a10_backoff_grows_to_its_ceiling_with_jitter_and_is_safe_at_any_count(w
         world.until(lambda n=number: diary.count("up", "a") == n)
         born.append(world.system.monotonic())
         world.tell(s, "a", Fail(TimeoutError()))
-    waits = [later - earlier for earlier, later in zip(born, born[1:], strict=False)]
+    waits = [later - earlier for earlier, later in pairwise(born)]
     due = [0.001, 0.002, 0.004, 0.008, 0.008]
     if world.virtual:
         assert waits == pytest.approx(due)
