@@ -231,7 +231,7 @@ class Probe(Actor):
         if diary.failing_inits.get(name, 0) > 0:
             diary.failing_inits[name] -= 1
             diary.lines.append(("init failed", name))
-            raise OSError(f"{name} cannot be made")
+            raise ConnectionError(f"{name} cannot be made")
         self.diary, self.name, self.value = diary, name, None
         diary.lines.append(("made", name))
 
@@ -239,7 +239,7 @@ class Probe(Actor):
         if self.diary.failing_starts.get(self.name, 0) > 0:
             self.diary.failing_starts[self.name] -= 1
             self.diary.lines.append(("start failed", self.name))
-            raise OSError(f"{self.name} cannot start")
+            raise ConnectionError(f"{self.name} cannot start")
         self.diary.lines.append(("up", self.name))
 
     def may_end(self):

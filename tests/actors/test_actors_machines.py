@@ -16,7 +16,7 @@ from supervision.children import ChildState
 from supervision.intensity import Intensity
 from supervision.spec import Strategy
 
-QUICKLY = settings(max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+QUICKLY = settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
 LIMIT = 4
 
 
@@ -329,8 +329,8 @@ class SupervisionMachine(RuleBasedStateMachine):
 
 
 TestMailbox = MailboxMachine.TestCase
-TestMailbox.settings = QUICKLY
+TestMailbox.settings = settings(QUICKLY, max_examples=300)
 TestTimers = TimerMachine.TestCase
-TestTimers.settings = QUICKLY
+TestTimers.settings = settings(QUICKLY, max_examples=200)
 TestSupervision = SupervisionMachine.TestCase
-TestSupervision.settings = QUICKLY
+TestSupervision.settings = settings(QUICKLY, max_examples=100)
