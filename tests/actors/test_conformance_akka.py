@@ -28,6 +28,7 @@ from actors.child_plan import ChildPlan, GaveUp, NotAdded
 from actors.supervising import SupervisingActor
 from messages.lifecycle import ChildFailed, NeededActorEnded
 from supervision.backoff import Backoff
+from supervision.children import ChildState
 from supervision.decide import Escalate, History, Restart, decide
 from supervision.directives import OnError, rule_for
 from supervision.errors import Classified, ErrorClass
@@ -92,7 +93,8 @@ def test_a02_rules_stop_restart_or_resume_by_class(world, diary):
     world.until(lambda: diary.count("up", "t") == 2 and diary.count("failed", "a") == 1)
     assert diary.count("made", "a") == 1
     world.tell(s, "a", Fail(KeyError()))
-    world.until(lambda: world.counts(s).active == 1)
+    world.until(lambda: diary.count("failed", "a") == 2 and world.counts(s).active == 1)
+    assert world.rows(s)["a"].state is ChildState.STOPPED
     assert diary.count("made", "a") == 1
 
 
@@ -159,7 +161,16 @@ class Nest(Probe):
 def test_a07_what_is_below_a_failed_actor_has_ended_before_its_next_life_begins(world, diary):
     """So two lives never have children at the same place."""
     s = world.supervise(plan(diary, "a", backoff=AT_ONCE, actor_class=Nest))
+    world.until(lambda: diary.count("up", "egg of a") == 1)
+    diary.stubborn = {"egg of a"}
+    egg = world.system.find("/s/a/egg")
     world.tell(s, "a", Fail(TimeoutError()))
+    world.until(lambda: "egg of a" in diary.of("asked"))
+    if world.virtual:
+        world.time.pass_time(100.0)
+    assert world.counts(s).active == 1
+    assert diary.count("made", "a") == 1
+    egg.tell(Quit())
     world.until(lambda: diary.count("up", "a") == 2)
     lines = [line[:2] for line in diary.lines if line[0] in ("made", "down")]
     assert lines[:4] == [("made", "a"), ("made", "egg of a"), ("down", "egg of a"), ("made", "a")]
@@ -311,6 +322,8 @@ def test_a14_what_is_not_watched_any_more_may_end(world, diary):
     s = world.supervise(plan(diary, "b", "temporary"), plan(diary, "a", actor_class=Free))
     world.tell(s, "b", Quit())
     world.until(lambda: world.counts(s).specs == 1)
+    assert world.get(world.address(s, "a").ask("still there")) == "still there"
+    assert world.log.named("child_failed") == []
     assert diary.count("made", "a") == 1
 
 
