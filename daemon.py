@@ -69,6 +69,8 @@ class Daemon:
         self.version = version
         self.lost = threading.Event()
         """Set when another daemon has taken the store over: this one must end."""
+        self.failed: str | None = None
+        """Why the root of the actor tree gave up, once it has: nothing works any more, and the process must end."""
         self.epoch = 0
         self.registry = build_registry(settings)
         self._limits = plan_limits(settings)
@@ -111,6 +113,7 @@ class Daemon:
             check_plan=self._check_plan,
             passivate_after=self.settings.passivate_after,
             admits=self._admits,
+            on_failed=self._root_failed,
         )
         self.views = Views(
             store=self.store,
@@ -263,6 +266,13 @@ class Daemon:
     def _ownership_lost(self) -> None:
         self.telemetry.log("ownership_lost", epoch=self.epoch)
         self.lost.set()
+
+    def _root_failed(self, error: BaseException | None) -> None:
+        kind, message = type(error).__name__, clip(str(error))
+        self.telemetry.log("daemon_failed", error_type=kind, error_message=message)
+        if self.router is not None:
+            self.router.draining = True
+        self.failed = f"{kind}: {message}"
 
     def _late(self, call: Any, what: str) -> None:
         if "CancelledError" in what:

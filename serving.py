@@ -146,6 +146,9 @@ def _until_told(daemon: Daemon, telemetry: Telemetry, reload: Callable[[], Setti
             if daemon.lost.is_set():
                 words("another daemon has taken the store over; nothing more is written by this one")
                 return TRY_AGAIN
+            if daemon.failed is not None:
+                words(f"the daemon cannot go on: {daemon.failed}")
+                return FAILED
             continue
         telemetry.log("signal_received", signal=signal.Signals(number).name)
         if number == signal.SIGUSR1:

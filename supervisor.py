@@ -21,7 +21,7 @@ from pykka import ActorDeadError
 
 from actors.base import Actor
 from conversation import journal
-from conversation.children import Children, LookAgain
+from conversation.children import Children, LookAgain, StopOverdue
 from conversation.parts import Parts
 from conversation.reception import Found, Reception, answer_to
 from conversation.reports import report
@@ -130,6 +130,13 @@ class Supervisor(Actor):
                 self._reconcile()
             case Passivate():
                 self._passivate()
+            case _:
+                self._take_rare(message)
+
+    def _take_rare(self, message: Any) -> None:
+        match message:
+            case StopOverdue():
+                self._crew.overdue(message)
             case Crash():
                 raise RestartRequested(f"restart asked for by {message.by}")
             case _:
@@ -169,6 +176,10 @@ class Supervisor(Actor):
         if not self.working and not self._crew:
             # Before what has come meanwhile: that is for the next life, which can see it through.
             self.stop_now()
+
+    def on_stop(self) -> None:
+        """As `on_failure`: it may be stopped, with the one above it, while somebody waits."""
+        self.on_failure(None, None, None)
 
     def on_failure(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         """Tell everybody who waits that nothing is certain; the next life knows what was recorded."""

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from actors.execution import Execution
+from actors.root import ROOT_PATH
 from actors.system import ActorSystem
 from conversation.plan_view import newest_request, plan_view
-from conversations import PATH as CONVERSATIONS
 from gateway.conversation_routes import conversation_line
 from gateway.feed import Feed
 from messages.events import Event, rfc3339
@@ -67,7 +67,7 @@ class Views:
     def restart(self, path: str) -> bool:
         """Let the actor at `path` end as if it had failed; False when there is none that supervision would restart."""
         ref = self._system.find(path)
-        if ref is None or path == CONVERSATIONS:
+        if ref is None or path == ROOT_PATH:
             return False
         self._system.tell(ref, Crash("an operator"))
         return True

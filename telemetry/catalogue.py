@@ -155,6 +155,20 @@ EVENTS: Final[dict[str, Event]] = {
         ("kind", "path", "restarts", "reason", "rule", "error_type", "error_message"),
         _BOTH,
     ),
+    "actor_resumed": Event(
+        "warning",
+        "An error escaped a handler; by the actor's own rules it lives on.",
+        ("error_type", "message_type"),
+        _BOTH,
+    ),
+    "child_failed": Event(
+        "warning",
+        "A supervised child failed; after several failures in a row this is an error.",
+        ("path", "cause", "failures", "rule"),
+    ),
+    "child_killed": Event(
+        "warning", "A child did not stop in time and was taken out of the tree.", ("path", "timeout")
+    ),
     "actor_hook_failed": Event(
         "error",
         "An ending actor's own clean-up failed.",

@@ -62,12 +62,12 @@ def audit_rest(world: World) -> None:
 
 
 def left_running(world: World) -> list[str]:
-    """Return what still exists beside the router's actor and its sweep."""
+    """Return what still exists beside the root, the router's actor and its sweep."""
     life = world.life
     if life is None:
         return ["no daemon"]
     left = ["a message without a reply"] if world.ledger.open else []
-    left += [path for path in life.system._actors if path != "/conversations"]
+    left += [path for path in life.system._actors if path not in ("/", "/conversations")]
     left += life.execution.calls.values()
     if life.writer.busy or life.writer._pending or life.writer._undecided or life.writer._after:
         left.append("the writer")

@@ -157,7 +157,7 @@ class World:
         said = ""
         if self.story is not None:
             said = describe(actor)
-        crash = actor.kind != "router" and not self._quiet and self.unlucky(self._crash_rates[actor.kind])
+        crash = not self._quiet and self.unlucky(self._crash_rates.get(actor.kind, 0.0))
         if crash:
             self._arm(actor)
         if actor.run_batch(1):

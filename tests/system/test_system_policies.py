@@ -237,7 +237,7 @@ def test_a_hundred_conversations_leave_nothing_running(talk):
         if kinds == {"router", "supervisor"}:
             break
         done.wait(0.02)
-    assert kinds == {"router", "supervisor"}
+    assert kinds == {"root", "router", "supervisor"}
     assert talk.daemon.system.dead_letters.total == 0
 
 
@@ -254,7 +254,7 @@ def test_a_node_that_failed_for_good_leaves_no_row_in_the_tree(talk):
     talk.say("x", one("refused"))
     assert talk.wait_for("reply.sent")[0].missing[0].attempts == 2
     talk.wait_for("phase.changed", to_phase="failed")
-    assert [row["path"] for row in talk.daemon.system.tree.rows()] == ["/conversations", "/conversations/c"]
+    assert [row["path"] for row in talk.daemon.system.tree.rows()] == ["/", "/conversations", "/conversations/c"]
 
 
 def test_restarts_that_a_person_asks_for_say_nothing_against_a_conversation(talk):
