@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types unit bench lock clean
+.PHONY: help run test lint types unit simulate bench lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,12 @@ types: $(STAMP)
 
 unit: $(STAMP)
 	@$(BIN)/pytest -n 2 --dist loadgroup -q
+
+SEEDS ?= 10000
+SEED ?= 0
+
+simulate: $(STAMP)  ## SEEDS=10000 runs of the whole system from SEED=0 on, each with its own faults; SEEDS=1 tells its story
+	@PYTHONPATH=.:tests $(BIN)/python -m simulation $(if $(filter 1,$(SEEDS)),--seed $(SEED),--seeds $(SEEDS) --first $(SEED))
 
 bench: $(STAMP)  ## measure; QUICK=1 for a short run
 	@for file in benchmarks/[!_]*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file $(if $(QUICK),--quick) || exit 1; done

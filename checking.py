@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from agents.errors import AgentDefinitionError
 from cli.exit_codes import BAD_CONFIGURATION, DONE
@@ -11,10 +11,17 @@ from config import Settings, cautions
 from daemon import build_registry, build_store, owner_name
 from persistence.contract import StoreError
 from persistence.open_store import UnknownStore
-from persistence.sqlite_store import SqliteStore
 from planning.load import load_planner
 from serving import explain_failure
 from synthesis.load import load_synthesizer
+
+
+@runtime_checkable
+class _Schema(Protocol):
+    """What the SQL stores have beside the contract."""
+
+    def migration_status(self) -> list[tuple[str, bool]]:
+        """Return (migration, applied) for every known migration, in order; change nothing."""
 
 
 def check(settings: Settings, *, as_json: bool) -> int:
@@ -37,17 +44,20 @@ def check(settings: Settings, *, as_json: bool) -> int:
     return DONE if found["ok"] else BAD_CONFIGURATION
 
 
-def migrate(settings: Settings, *, as_json: bool) -> int:
-    """Apply what is missing in the store's schema; needs the store to itself."""
-    store = build_store(settings)
-    if not isinstance(store, SqliteStore):
-        json_line({"store": store.kind, "applied": []}) if as_json else result(f"{store.kind}: there is no schema")
-        return DONE
+def migrate(settings: Settings, *, as_json: bool, status: bool = False) -> int:
+    """Apply what is missing in the store's schema, which needs the store to itself; with `status` only tell."""
     try:
+        store = build_store(settings)
+        if not isinstance(store, _Schema):
+            nothing: dict[str, list[str]] = {"migrations": []} if status else {"applied": []}
+            json_line({"store": store.kind, **nothing}) if as_json else result(f"{store.kind}: there is no schema")
+            return DONE
         before = dict(store.migration_status())
+        if status:
+            return _tell_migrations(store.kind, before, as_json=as_json)
         store.open(owner_name())
         store.close()
-    except (StoreError, OSError) as error:
+    except (StoreError, UnknownStore, OSError) as error:
         explained = explain_failure(error)
         assert explained is not None
         words(explained[1])
@@ -57,6 +67,14 @@ def migrate(settings: Settings, *, as_json: bool) -> int:
         json_line({"store": store.kind, "applied": applied})
     else:
         result(*(f"applied {name}" for name in applied) if applied else ("the schema is up to date",))
+    return DONE
+
+
+def _tell_migrations(kind: str, migrations: dict[str, bool], *, as_json: bool) -> int:
+    if as_json:
+        json_line({"store": kind, "migrations": [{"name": name, "applied": was} for name, was in migrations.items()]})
+    else:
+        result(*(f"{name} {'applied' if was else 'missing'}" for name, was in migrations.items()))
     return DONE
 
 
@@ -87,10 +105,7 @@ def _check_agents(settings: Settings, found: dict[str, Any]) -> None:
 
 def _check_store(settings: Settings, found: dict[str, Any]) -> None:
     store = build_store(settings)
-    if isinstance(store, SqliteStore):
+    found["store"] = f"sqlite at {settings.sqlite_path}" if store.kind == "sqlite" else store.kind
+    if isinstance(store, _Schema):
         missing = [name for name, applied in store.migration_status() if not applied]
-        found["store"] = f"sqlite at {settings.sqlite_path}" + (
-            f", {len(missing)} migration(s) to apply" if missing else ""
-        )
-    else:
-        found["store"] = store.kind
+        found["store"] += f", {len(missing)} migration(s) to apply" if missing else ""

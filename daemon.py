@@ -6,6 +6,7 @@ import random
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from os import getpid
 from typing import Any
@@ -55,7 +56,14 @@ class Daemon:
     raise: `StoreOwned`, `StoreUnavailable`, `AgentDefinitionError`, `OSError` for a taken port.
     """
 
-    def __init__(self, settings: Settings, telemetry: Telemetry, *, version: str = VERSION) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        telemetry: Telemetry,
+        *,
+        version: str = VERSION,
+        wrap_store: Callable[[Store], Store] | None = None,
+    ) -> None:
         self.settings = settings
         self.telemetry = telemetry
         self.version = version
@@ -68,7 +76,8 @@ class Daemon:
         self._limits = plan_limits(settings)
         self.feed = Feed(telemetry.log)
         kind = settings.state_storage if settings.persist_conversations else "memory"
-        self.store: Store = build_store(settings, kind)
+        store = build_store(settings, kind)
+        self.store: Store = store if wrap_store is None else wrap_store(store)
         self.writer = Writer(self.store, log=telemetry.log, on_ownership_lost=self._ownership_lost)
         self.reader = Reader(self.store, log=telemetry.log)
         self.execution = Execution(

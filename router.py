@@ -55,11 +55,13 @@ class Router:
         admits: Callable[[], Refused | None] = lambda: None,
         on_failed: Callable[[BaseException | None], None] = lambda _error: None,
         jobs: Iterable[ChildPlan] = (),
+        new_id: Callable[[], str] = lambda: str(uuid_utils.uuid7()),
     ) -> None:
         """`on_failed` is told when no conversation can be reached any more; `jobs` are supervised beside them."""
         self._system = system
         self._check_plan = check_plan
         self._admits = admits
+        self._new_id = new_id
         self._live: dict[str, Record] = {}
         self.draining = False
         self._conversations = Address(system, PATH, Mailbox(system.mailbox_limit, system.monotonic))
@@ -131,8 +133,8 @@ class Router:
         return Submit(
             message,
             answer,
-            message_id=message.message_id or str(uuid_utils.uuid7()),
-            request_id=str(uuid_utils.uuid7()),
+            message_id=message.message_id or self._new_id(),
+            request_id=self._new_id(),
             plan=plan,
             fingerprint=fingerprint(message),
         )

@@ -19,7 +19,15 @@ VERSION = "0.1.0"
 def main() -> int:
     """Run the command line; return the verb's exit code."""
     return app.main(
-        Commands(serve=_serve, demo=_demo, check=_check, migrate=_migrate, local_chat=_local_chat, version=VERSION)
+        Commands(
+            serve=_serve,
+            demo=_demo,
+            check=_check,
+            migrate=_migrate,
+            local_chat=_local_chat,
+            chaos=_chaos,
+            version=VERSION,
+        )
     )
 
 
@@ -41,16 +49,22 @@ def _check(settings: Settings, *, as_json: bool) -> int:
     return check(settings, as_json=as_json)
 
 
-def _migrate(settings: Settings, *, as_json: bool) -> int:
+def _migrate(settings: Settings, *, as_json: bool, status: bool) -> int:
     from checking import migrate  # noqa: PLC0415  # see the module's text
 
-    return migrate(settings, as_json=as_json)
+    return migrate(settings, as_json=as_json, status=status)
 
 
 def _local_chat(settings: Settings, talk: Callable[[str], int]) -> int:
     from serving import local_chat  # noqa: PLC0415  # see the module's text
 
     return local_chat(settings, talk)
+
+
+def _chaos(*, kills: int, store: str, seed: int, as_json: bool) -> int:
+    from chaos.verb import chaos  # noqa: PLC0415  # see the module's text
+
+    return chaos(kills=kills, store=store, seed=seed, as_json=as_json)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from cli.exit_codes import BAD_CONFIGURATION, DONE, FAILED, TRY_AGAIN
 from cli.terminal import words
 from config import ConfigError, Settings, cautions, diff, live_names, secret_values
 from daemon import VERSION, Daemon
-from persistence.contract import StoreIncompatible, StoreOwned, StoreUnavailable
+from persistence.contract import Store, StoreIncompatible, StoreOwned, StoreUnavailable
 from persistence.open_store import UnknownStore
 from telemetry.logs import routed
 from telemetry.telemetry import Telemetry
@@ -27,15 +27,17 @@ _TICK = 0.5
 """Seconds between looks at what no signal tells: whether the store is still ours."""
 
 
-def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
-    """Run until SIGTERM or SIGINT; return the exit code."""
+def serve(
+    settings: Settings, reload: Callable[[], Settings], *, wrap_store: Callable[[Store], Store] | None = None
+) -> int:
+    """Run until SIGTERM or SIGINT; return the exit code. `wrap_store` may put something around the store."""
     telemetry = make_telemetry(settings)
     signals: SimpleQueue[int] = SimpleQueue()
     with routed(telemetry), _listening(signals, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)):
         telemetry.log("daemon_started", version=VERSION, store=settings.state_storage, config=_name(settings.config))
         for caution in cautions(settings):
             telemetry.log("caution", message=caution)
-        code = _run(settings, telemetry, reload, signals)
+        code = _run(settings, telemetry, reload, signals, wrap_store)
         telemetry.log("daemon_stopped", exit_code=code)
     telemetry.close(2.0)
     return code
@@ -108,10 +110,16 @@ def local_chat(settings: Settings, talk: Callable[[str], int]) -> int:
 # Running
 
 
-def _run(settings: Settings, telemetry: Telemetry, reload: Callable[[], Settings], signals: SimpleQueue[int]) -> int:
+def _run(
+    settings: Settings,
+    telemetry: Telemetry,
+    reload: Callable[[], Settings],
+    signals: SimpleQueue[int],
+    wrap_store: Callable[[Store], Store] | None,
+) -> int:
     daemon = None
     try:
-        daemon = Daemon(settings, telemetry)
+        daemon = Daemon(settings, telemetry, wrap_store=wrap_store)
         daemon.start()
         calm_collector()
         if daemon.http is not None:

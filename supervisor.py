@@ -46,6 +46,17 @@ class StepRefused(Exception):
     error_class = "transient"
 
 
+@dataclass(frozen=True, slots=True)
+class FromStore:
+    """An answer of the reader or the writer, and which life of this supervisor asked for it.
+
+    The mailbox outlives a crash: what an earlier life had asked says nothing to the next one, which asks for itself.
+    """
+
+    incarnation: int
+    message: Any
+
+
 @dataclass(slots=True)
 class _Step:
     """One step on its way to the journal."""
@@ -99,44 +110,45 @@ class Supervisor(Actor):
     def on_receive(self, message: Any) -> None:
         """Take one message; see the module's rules."""
         match message:
+            case FromStore():
+                if message.incarnation == self.incarnation:
+                    self._take_from_store(message.message)
             case Submit():
                 self.last_active = self.system.clock.monotonic()
                 self._reception.take(message)
-            case Committed():
-                self._committed(message.last_seq)
             case NodeResult() | PlanReady() | Synthesized() | RetryDue():
                 self.tell_core(message)
             case ChildFailed():
                 self._child_failed(message)
             case ChildStopped():
-                if self._crew.stopped(message):
+                if self._crew.stopped(message, self.state):
                     self._reconcile()
             case Progress():
                 self._pass_on(message)
-            case Found():
-                self._reception.found(message)
-            case Loaded():
-                self._wake(message)
-            case LookAgain():
-                self._crew.forget_timers()
+            case LookAgain() | StopOverdue():
+                self._crew.look_again(message)
                 self._reconcile()
             case Passivate():
                 self._passivate()
-            case _:
-                self._take_bad_news(message)
-
-    def _take_bad_news(self, message: Any) -> None:
-        match message:
-            case AppendRefused():
-                raise StepRefused(f"{message.code}: {message.detail}")
-            case StopOverdue():
-                self._crew.overdue(message)
             case Crash():
                 raise RestartRequested(f"restart asked for by {message.by}")
+            case _:
+                super().on_receive(message)
+
+    def _take_from_store(self, message: Any) -> None:
+        match message:
+            case Committed():
+                self._committed(message.last_seq)
+            case Loaded():
+                self._wake(message)
+            case Found():
+                self._reception.found(message)
+            case AppendRefused():
+                raise StepRefused(f"{message.code}: {message.detail}")
             case BaseException():
                 raise message
             case _:
-                super().on_receive(message)
+                self.on_receive(message)
 
     # Waking and leaving
 
@@ -155,7 +167,8 @@ class Supervisor(Actor):
 
     def _passivate(self) -> None:
         if not self.working and not self._crew:
-            self.stop()
+            # Before what has come meanwhile: that is for the next life, which can see it through.
+            self.stop_now()
 
     def on_stop(self) -> None:
         """As `on_failure`: it may be stopped, with the one above it, while somebody waits."""
@@ -208,12 +221,13 @@ class Supervisor(Actor):
         self._reception.note(events, submit, 0 if self._durable is None else self._durable.seq)
         answers = [] if submit is None else [(submit.answer, answer_to(self.conversation_id, submit, events))]
         self._pending.append(_Step(state, events, answers))
+        self._reception.served()
         self._parts.submit(append, self.tell_self)
 
     def tell_self(self, message: Any) -> None:
         """Take an answer of the reader or the writer; called from their threads."""
         try:
-            self.actor_ref.tell(message)
+            self.actor_ref.tell(FromStore(self.incarnation, message))
         except ActorDeadError:
             return  # the next life of this supervisor asks for itself
 

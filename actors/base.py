@@ -266,6 +266,10 @@ class Actor(pykka.Actor):
         """Return whether this actor ends now that it was asked to; one that says no must call `stop` when it can."""
         return True
 
+    def stop_now(self) -> None:
+        """End with this turn; the messages in the mailbox are left to whoever is told of the end."""
+        self.actor_inbox.put_first(Envelope(Stop(self._actor_ref)))
+
     def on_receive(self, message: Any) -> Any:
         """Handle a message. What is not handled by an override comes here and is a dead letter."""
         if isinstance(message, (ChildFailed, ChildStopped)):

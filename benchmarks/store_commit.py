@@ -3,7 +3,8 @@
 Run it as `python -m benchmarks.store_commit [--quick]`: a table for people, then one JSON object per line. A step here
 is an agent's success as the core writes it: an entry of two events and a result of 1 KB; each append is of another
 conversation, as in a daemon whose conversations all work at once. The files lie in the folder `--directory` names
-(the temporary one by default): a commit is synchronised, so the disk below it decides.
+(the temporary one by default): a commit is synchronised, so the disk below it decides. `--postgres-dsn` and
+`--redis-url` add those stores, on servers and in a database made for it: what is measured stays there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import statistics
 import tempfile
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,13 @@ from persistence.append import ResultBody, build_append
 from persistence.contract import Append, Store
 from persistence.open_store import create_store
 
-BATCHES = (1, 32, 256)
+BATCHES = (1, 64, 512)
 BODY = json.dumps({"text": "x" * 1_012}).encode()
-KINDS = ("sqlite", "memory")
 
 
-def step(conversation: int, before: int, at: int) -> Append:
+def step(conversation_id: str, before: int, at: int) -> Append:
     """Return one success with its result, and the start of the next node."""
-    conversation_id, request_id = f"conversation-{conversation}", f"request-{before // 20}"
+    request_id = f"request-{before // 20}"
     node = f"node_{before}"
     common: dict[str, Any] = {"at": at, "conversation_id": conversation_id, "request_id": request_id}
     done = NodeSucceeded(seq=before + 1, node=node, agent="search", attempt=1, duration_ms=12.5, **common)
@@ -51,9 +52,9 @@ def step(conversation: int, before: int, at: int) -> Append:
 def measure(store: Store, size: int, seconds: float) -> dict[str, Any]:
     """Commit batches of one size for a while; building the appends is not counted."""
     taken: list[float] = []
-    spent, number = 0.0, 0
+    spent, number, run = 0.0, 0, uuid.uuid4().hex
     while spent < seconds or len(taken) < 5:
-        batch = [step(place, 2 * number, 1_700_000_000_000 + number) for place in range(size)]
+        batch = [step(f"{run}-{place}", 2 * number, 1_700_000_000_000 + number) for place in range(size)]
         began = time.perf_counter()
         store.commit(batch)
         taken.append(time.perf_counter() - began)
@@ -89,21 +90,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="half a second per figure instead of four")
     parser.add_argument("--directory", type=Path, default=None, help="where the files are to lie")
+    parser.add_argument("--postgres-dsn", default=None, help="measure Postgres too")
+    parser.add_argument("--redis-url", default=None, help="measure Redis too")
     options = parser.parse_args()
+    kinds = ["sqlite", *(["postgres"] if options.postgres_dsn else []), *(["redis"] if options.redis_url else [])]
+    places = {
+        "dsn": options.postgres_dsn,
+        "redis_url": options.redis_url,
+        "redis_prefix": f"benchmark-{uuid.uuid4().hex}",
+    }
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=options.directory) as folder:
         floor = synchronise_ms(Path(folder))
-        for kind in KINDS:
+        for kind in (*kinds, "memory"):
             for size in BATCHES:
-                store = create_store(kind, data_dir=Path(folder) / f"{kind}-{size}")
+                store = create_store(kind, data_dir=Path(folder) / f"{kind}-{size}", **places)
                 store.open("benchmark")
                 rows.append({"store": kind, **measure(store, size, 0.5 if options.quick else 4.0)})
                 store.close()
     print(f"the disk synchronises 4 KB in {floor} ms (median)\n")
-    print(f"{'store':8}{'batch':>6}{'appends/s':>11}{'commit ms':>11}{'p99 ms':>9}{'us/append':>11}")
+    print(f"{'store':9}{'batch':>6}{'appends/s':>11}{'commit ms':>11}{'p99 ms':>9}{'us/append':>11}")
     for row in rows:
         figures = (row["batch"], row["appends_per_second"], row["commit_ms_median"], row["commit_ms_p99"])
-        print("{:8}{:>6}{:>11,}{:>11.3f}{:>9.3f}{:>11.1f}".format(row["store"], *figures, row["append_us"]))
+        print("{:9}{:>6}{:>11,}{:>11.3f}{:>9.3f}{:>11.1f}".format(row["store"], *figures, row["append_us"]))
     print()
     for row in rows:
         print(json.dumps({"benchmark": "store_commit", "synchronise_ms": floor, **row}))

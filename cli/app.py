@@ -14,7 +14,7 @@ from cli.controlling import cancel, pause, restart, resume
 from cli.guarding import verb
 from cli.looking import actors, conversations, dead_letters, events, show_conversation, status
 from cli.options import with_daemon, with_settings
-from cli.running import running_verbs
+from cli.running import chaos_verb, running_verbs
 from cli.talking import chat_verb, send
 from cli.terminal import result
 
@@ -65,6 +65,8 @@ def build_app(commands: Commands) -> typer.Typer:
         app.command(name, help=function.__doc__)(verb(with_settings(function)))
     chat = chat_verb(commands)
     app.command("chat", help=chat.__doc__)(verb(with_settings(chat)))
+    chaos = chaos_verb(commands)
+    app.command("chaos", help=chaos.__doc__)(verb(chaos))
     for name, function in DAEMON_VERBS.items():
         app.command(name, help=function.__doc__)(verb(with_daemon(function)))
     return app

@@ -33,8 +33,8 @@ class Check(Protocol):
 class Migrate(Protocol):
     """Brings the store's schema up to date."""
 
-    def __call__(self, settings: Settings, *, as_json: bool) -> int:
-        """Print what was done; return the exit code."""
+    def __call__(self, settings: Settings, *, as_json: bool, status: bool) -> int:
+        """Print what was done, with `status` only what there is; return the exit code."""
 
 
 class LocalChat(Protocol):
@@ -42,6 +42,13 @@ class LocalChat(Protocol):
 
     def __call__(self, settings: Settings, talk: Callable[[str], int]) -> int:
         """Start a daemon on a free loopback port, call `talk` with its URL, stop the daemon; return what `talk` did."""
+
+
+class Chaos(Protocol):
+    """Kills daemons on a scratch store and looks at what became of the work."""
+
+    def __call__(self, *, kills: int, store: str, seed: int, as_json: bool) -> int:
+        """Print a table; return the exit code. `store` is a kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +60,5 @@ class Commands:
     check: Check
     migrate: Migrate
     local_chat: LocalChat
+    chaos: Chaos
     version: str = ""

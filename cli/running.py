@@ -1,7 +1,8 @@
-"""Verbs that are the daemon or look at its configuration: serve, demo, check, config, migrate."""
+"""Verbs that are the daemon or look at its configuration: serve, demo, check, config, migrate, chaos."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -37,11 +38,33 @@ def running_verbs(commands: Commands) -> dict[str, Verb]:
         """Validate configuration, import agents, check contracts and stores; start nothing."""
         return commands.check(load_settings(ctx.obj), as_json=as_json)
 
-    def migrate(ctx: typer.Context, *, as_json: Json = False) -> int:
+    def migrate(
+        ctx: typer.Context,
+        *,
+        status: Annotated[bool, typer.Option("--status", help="Show what is applied; change nothing.")] = False,
+        as_json: Json = False,
+    ) -> int:
         """Bring the SQL store's schema up to date (serve does it too)."""
-        return commands.migrate(load_settings(ctx.obj), as_json=as_json)
+        return commands.migrate(load_settings(ctx.obj), as_json=as_json, status=status)
 
     return {"serve": serve, "demo": demo, "check": check, "config": config, "migrate": migrate}
+
+
+def chaos_verb(commands: Commands) -> Verb:
+    """Return the verb `chaos`, which has no setting: its store and its daemons are its own."""
+
+    def chaos(
+        *,
+        kills: Annotated[int, typer.Option("--kills", min=1, metavar="N", help="How often to kill.")] = 50,
+        store: Annotated[str, typer.Option("--store", metavar="KIND", help="sqlite, postgres or redis.")] = "sqlite",
+        seed: Annotated[int | None, typer.Option("--seed", help="Where and when; else a new one each time.")] = None,
+        as_json: Json = False,
+    ) -> int:
+        """Crash test on a scratch store: kill a daemon at every boundary, restart it, look for lost or doubled work."""
+        chosen = random.SystemRandom().randrange(1_000_000) if seed is None else seed
+        return commands.chaos(kills=kills, store=store, seed=chosen, as_json=as_json)
+
+    return chaos
 
 
 def config(ctx: typer.Context, *, as_json: Json = False) -> None:

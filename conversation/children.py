@@ -37,6 +37,9 @@ Verdict = NodeFailure | PlannerFailed | SynthesizerFailed
 class LookAgain:
     """A delay is over: look again at what is wanted."""
 
+    due: int
+    """When it should have been over by the wall clock, which may have been set back since."""
+
 
 @dataclass(frozen=True, slots=True)
 class StopOverdue:
@@ -67,6 +70,8 @@ class Children:
         """Asked to stop: their names are free again only when they have ended."""
         self._incarnations: dict[str, int] = {}
         self._timers: dict[str, int] = {}
+        self._passed: int | None = None
+        """The newest due time whose delay is over, whatever the wall clock says."""
         self._context: tuple[str, str] | None = None
 
     def __bool__(self) -> bool:
@@ -76,10 +81,11 @@ class Children:
     def reconcile(self, durable: State, newest: State, memory: Memory) -> Iterator[NodeFailure]:
         """Make what runs what the durable state wants; yields what could not be started."""
         now = self._owner.system.clock.now_ms()
-        want = wanted(durable, now)
+        want = wanted(durable, self._reached(durable, now))
         # A child whose result is not durable yet is still wanted by the durable state; the newest one knows better.
-        latest = want if durable is newest else wanted(newest, now)
-        self._stop_unwanted({child.name: child for child in want.children})
+        latest = want if durable is newest else wanted(newest, self._reached(newest, now))
+        # What an older durable state does not want, but the newest one does, would only be started once more.
+        self._stop_unwanted({*want.children, *latest.children})
         if want.may_start and latest.may_start:
             for child in want.children:
                 free = child.name not in self._working and child.name not in self._leaving
@@ -89,23 +95,40 @@ class Children:
                         yield failure
         self._set_timers({timer.key: timer for timer in want.timers}, now)
 
-    def forget_timers(self) -> None:
-        """Set all timers anew at the next look: one of them has just fired."""
+    def look_again(self, message: LookAgain | StopOverdue) -> None:
+        """Set all timers anew at the next look: one of them has just fired. A child that is overdue is taken out."""
+        if isinstance(message, StopOverdue):
+            self._overdue(message)
+            return
         self._timers.clear()
+        self._passed = message.due
 
-    def overdue(self, late: StopOverdue) -> None:
+    def _overdue(self, late: StopOverdue) -> None:
         """Take a child out of the tree that had its time to stop; its report follows at once."""
         record = self._leaving.get(late.name)
         if record is not None and record.incarnation == late.incarnation and self._owner.system.kill(record.ref):
             self._owner.log("child_killed", path=record.ref.path)
 
-    def stopped(self, report: ChildStopped) -> bool:
-        """Note the end of a child; return whether its name was waited for, so that it is time to look again."""
+    def _reached(self, state: State, now: int) -> int:
+        """Return the time by which it is judged whether planner or synthesizer are due."""
+        request = state.request
+        if self._passed is None or request is None:
+            return now
+        ours = self._passed in (request.planning.retry_at, request.synthesis.retry_at)
+        return max(now, self._passed) if ours else now
+
+    def stopped(self, report: ChildStopped, newest: State) -> bool:
+        """Note the end of a child; return whether it is time to look again.
+
+        It is when its name was waited for, or when its work is still wanted: what a synthesizer says during a pause is
+        not taken, and the pause may be over before the synthesizer is.
+        """
         name = self._name(report.path)
         self._owner.discard(report.mailbox, report.path, "this attempt is over")
         if self._is(self._working, name, report.incarnation):
-            del self._working[name]
-        elif self._is(self._leaving, name, report.incarnation):
+            child = self._working.pop(name).child
+            return child in wanted(newest, self._owner.system.clock.now_ms()).children
+        if self._is(self._leaving, name, report.incarnation):
             del self._leaving[name]
             self._owner.unschedule(("stop", name))
             return True
@@ -132,9 +155,9 @@ class Children:
 
     # Starting and stopping
 
-    def _stop_unwanted(self, names: dict[str, Child]) -> None:
+    def _stop_unwanted(self, kept: set[Child]) -> None:
         for name, record in list(self._working.items()):
-            if names.get(name) != record.child:
+            if record.child not in kept:
                 self._leaving[name] = self._working.pop(name)
                 with suppress(ActorDeadError):  # it has ended by itself, and its report is on the way
                     record.ref.tell(Stop(record.ref))
@@ -180,7 +203,7 @@ class Children:
         for key, timer in timers.items():
             if self._timers.get(key) != timer.due:
                 left = max(0.0, (timer.due - now) / 1000)
-                self._owner.schedule(min(left, timer.delay), timer.message or LookAgain(), key)
+                self._owner.schedule(min(left, timer.delay), timer.message or LookAgain(timer.due), key)
                 self._timers[key] = timer.due
 
     # Judging

@@ -61,6 +61,8 @@ class Reception:
         self._open = False
         self._looking: Submit | None = None
         """The message whose id is being looked up."""
+        self._serving: Submit | None = None
+        """The message being served, until it has its answer or a step that will bring it."""
 
     def __bool__(self) -> bool:
         """Return whether anybody waits to be served."""
@@ -79,7 +81,7 @@ class Reception:
 
     def found(self, found: Found) -> None:
         """Take the store's answer about a message id."""
-        self._looking = None
+        self._looking, self._serving = None, found.submit
         message = found.submit.message
         assert isinstance(message, UserMessage)
         if isinstance(found.row, InboxRow):
@@ -88,6 +90,7 @@ class Reception:
             self._accept(found.submit, message)
         else:
             found.submit.answer(Refused(code="store_unavailable", detail=str(found.row), retry_after=1.0))
+        self.served()
         self._serve()
 
     def note(self, events: Sequence[Journaled], submit: Submit | None, durable_seq: int) -> None:
@@ -107,27 +110,31 @@ class Reception:
 
     def close(self, refused: Refused) -> None:
         """Tell everybody who waits that they were not served."""
-        unserved = self._waiting if self._looking is None else [self._looking, *self._waiting]
-        self._waiting, self._looking = [], None
+        unserved = [submit for submit in (self._serving, self._looking, *self._waiting) if submit is not None]
+        self._waiting, self._looking, self._serving = [], None, None
         for submit in unserved:
             submit.answer(refused)
+
+    def served(self) -> None:
+        """Note that whoever is being served is provided for, whatever happens next in this turn."""
+        self._serving = None
 
     # Serving
 
     def _serve(self) -> None:
         while self._waiting and self._open and self._looking is None:
-            submit = self._waiting.pop(0)
+            submit = self._serving = self._waiting.pop(0)
             message = submit.message
+            row = self._inbox.get(submit.message_id)
             if not isinstance(message, UserMessage):
                 self._control(submit, message)
-                continue
-            row = self._inbox.get(submit.message_id)
-            if row is not None:
+            elif row is not None:
                 self._repeated(submit, row)
             elif self._older_ids and message.message_id is not None:
                 self._look_up(submit)
             else:
                 self._accept(submit, message)
+            self.served()
 
     def _look_up(self, submit: Submit) -> None:
         self._looking = submit

@@ -1,17 +1,15 @@
-"""The reading half of the Postgres store: a small pool of read-only connections, and what all connections share."""
+"""The reading half of the Postgres store: a small pool of read-only connections."""
 
 from __future__ import annotations
 
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import Connection, conninfo
-from psycopg.abc import Buffer
-from psycopg.types.string import StrBinaryDumper, StrDumper, TextBinaryLoader, TextLoader
 from psycopg_pool import ConnectionPool
 
 from persistence import postgres_statements as sql
@@ -25,14 +23,15 @@ from persistence.contract import (
     ResultRow,
     StoreUnavailable,
 )
+from persistence.postgres_connection import Connection, connect_options, settle, unavailable
 
 T = TypeVar("T")
 Values = Sequence[Any] | dict[str, Any]
 
 _FOREVER = 2**62
-_CONNECT_TIMEOUT = 5
-_UNREACHABLE_MS = 10_000
-_READ_TIMEOUT = "10s"
+_READERS = 4
+_READ_TIMEOUT = 10.0
+"""Seconds that the server takes for one statement, at most."""
 
 
 class PostgresReads:
@@ -112,19 +111,17 @@ class PostgresReads:
         return self._read(lambda connection: _rows(connection, statement, values))
 
     def _read(self, read: Callable[[Connection], T]) -> T:
-        """Read over a connection of the pool; once more over another when that one dies meanwhile."""
-        used: Connection | None = None
-        try:
+        """Read over a connection of the pool; over another when that one turns out to be dead, as all may be."""
+        until = time.monotonic() + _READ_TIMEOUT
+        for left in range(_READERS, -1, -1):
+            used: Connection | None = None
             try:
                 with self._readers().connection() as used:
                     return read(used)
-            except psycopg.OperationalError:
-                if used is None or not used.closed:
-                    raise
-            with self._readers().connection() as used:
-                return read(used)
-        except psycopg.Error as error:
-            raise unavailable(error, self._dsn) from None
+            except psycopg.Error as error:
+                if not left or used is None or not used.closed or time.monotonic() > until:
+                    raise unavailable(error, self._dsn) from None
+        raise AssertionError("the last try returns or raises")
 
     def _readers(self) -> ConnectionPool[Connection]:
         with self._pool_lock:
@@ -134,12 +131,12 @@ class PostgresReads:
                 # A pool that keeps trying by itself waits longer and longer, also after the server is back: it gives up
                 # soon and begins again with the next read.
                 self._pool = ConnectionPool(
+                    connection_class=Connection,
                     kwargs=connect_options(self._dsn),
-                    check=ConnectionPool.check_connection,
                     configure=_configure_reader,
                     name="postgres-readers",
                     min_size=1,
-                    max_size=4,
+                    max_size=_READERS,
                     timeout=2.0,
                     reconnect_timeout=1.0,
                     num_workers=2,
@@ -159,52 +156,8 @@ class PostgresReads:
             pool.close()
 
 
-def connect_options(dsn: str) -> dict[str, Any]:
-    """Return how to connect. Raises `StoreUnavailable` for a DSN that cannot be read; it is never shown."""
-    try:
-        given = conninfo.conninfo_to_dict(dsn)
-    except psycopg.Error:
-        raise StoreUnavailable("the Postgres DSN cannot be read (not shown: it may hold a password)") from None
-    # Of several servers the one that takes writes, for reading too: a standby is behind.
-    defaults = {
-        "connect_timeout": _CONNECT_TIMEOUT,
-        "tcp_user_timeout": _UNREACHABLE_MS,
-        "target_session_attrs": "read-write",
-    }
-    return {**defaults, **given, "autocommit": True}
-
-
-def settle(connection: Connection, *, statement: str, lock: str, idle: str, read_only: bool) -> None:
-    """Set limits (Postgres durations), and let texts with a NUL pass.
-
-    Postgres cannot store a NUL: it is stored as U+0001 U+0001, and a U+0001 as U+0001 U+0002. That is reversible, keeps
-    equal texts equal and their order as it was, and leaves all other texts readable in the database.
-    """
-    connection.adapters.register_dumper(str, _TextBinaryDumper)
-    connection.adapters.register_dumper(str, _TextDumper)
-    connection.adapters.register_loader("text", _TextLoader)
-    connection.adapters.register_loader("text", _TextBinaryLoader)
-    connection.execute(sql.SETTINGS, (statement, lock, idle, "on" if read_only else "off"))
-
-
-def unavailable(error: psycopg.Error, dsn: str) -> StoreUnavailable:
-    """Return a driver's error as the contract's, without the password."""
-    said = error.diag.message_primary or str(error).strip() or "no answer"
-    return StoreUnavailable(f"Postgres: {error.sqlstate or type(error).__name__}: {without_password(said, dsn)}")
-
-
-def without_password(text: str, dsn: str) -> str:
-    """Return a text in which neither the DSN nor its password can be read."""
-    text = text.replace(dsn, "***")
-    try:
-        password = conninfo.conninfo_to_dict(dsn).get("password")
-    except psycopg.Error:
-        return text
-    return text.replace(str(password), "***") if password else text
-
-
 def _configure_reader(connection: Connection) -> None:
-    settle(connection, statement=_READ_TIMEOUT, lock=_READ_TIMEOUT, idle="60s", read_only=True)
+    settle(connection, statement=_READ_TIMEOUT, idle=60.0, read_only=True)
 
 
 def _rows(connection: Connection, statement: str, values: Values) -> list[Any]:
@@ -234,34 +187,3 @@ def _load(connection: Connection, conversation_id: str, recent: int) -> Loaded:
         tuple(ResultRow(*row) for row in rows(sql.RESULTS, requests, requests)) if requests else (),
         tuple(MemoryRow(*row) for row in sorted([*notes, *said])),
     )
-
-
-def _escaped(text: str) -> str:
-    if "\0" in text or "\x01" in text:
-        return text.replace("\x01", "\x01\x02").replace("\0", "\x01\x01")
-    return text
-
-
-def _plain(text: str | bytes) -> str:
-    assert isinstance(text, str)
-    return text.replace("\x01\x01", "\0").replace("\x01\x02", "\x01") if "\x01" in text else text
-
-
-class _TextDumper(StrDumper):
-    def dump(self, obj: str) -> Buffer | None:
-        return super().dump(_escaped(obj))
-
-
-class _TextBinaryDumper(StrBinaryDumper):
-    def dump(self, obj: str) -> Buffer | None:
-        return super().dump(_escaped(obj))
-
-
-class _TextLoader(TextLoader):
-    def load(self, data: Buffer) -> str:
-        return _plain(super().load(data))
-
-
-class _TextBinaryLoader(TextBinaryLoader):
-    def load(self, data: Buffer) -> str:
-        return _plain(super().load(data))

@@ -48,9 +48,9 @@ RELEASE: Final = "UPDATE orchestrator_ownership SET expires_at = 0 WHERE id = 1 
 
 SETTINGS: Final = """
 SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),
-    set_config('idle_in_transaction_session_timeout', %s, false),
-    set_config('default_transaction_read_only', %s, false), set_config('application_name', 'orchestrator', false)
+    set_config('idle_in_transaction_session_timeout', %s, false), set_config('application_name', 'orchestrator', false)
 """
+READ_ONLY: Final = "SET default_transaction_read_only = on"
 SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 HEALTH: Final = """
 SELECT current_setting('synchronous_commit'), current_setting('fsync'), current_setting('full_page_writes'),
@@ -83,7 +83,7 @@ ON CONFLICT (conversation_id) DO UPDATE SET
     oldest_open_seq = excluded.oldest_open_seq, open_request_ids = excluded.open_request_ids,
     user_id = coalesce(excluded.user_id, old.user_id), updated_at = excluded.updated_at,
     snapshot_seq = CASE WHEN excluded.snapshot IS NULL THEN old.snapshot_seq ELSE excluded.snapshot_seq END,
-    snapshot = coalesce(excluded.snapshot, old.snapshot)
+    snapshot = coalesce(excluded.snapshot, old.snapshot), trimmable = TRUE
 """
 PROGRESS: Final = """
 UPDATE orchestrator_workflow_states SET recoveries = 0 WHERE conversation_id = ANY(%s::text[]) AND recoveries <> 0
@@ -173,18 +173,41 @@ CLEANUP: Final = {
         DELETE FROM orchestrator_dead_letters WHERE id = ANY(ARRAY(
             SELECT id FROM orchestrator_dead_letters WHERE at < %(logs)s LIMIT %(most)s))
     """,
+}
+# Of conversations, a number at a time, oldest first: those with nothing left to delete are passed by until their next
+# step, which marks them again.
+TRIMMABLE: Final = """
+SELECT conversation_id FROM orchestrator_workflow_states
+WHERE trimmable AND oldest_open_seq IS NULL AND updated_at < %s ORDER BY updated_at LIMIT %s
+"""
+# Written so that every table is reached by its key, whatever the server knows (or not yet) of the tables' sizes: a
+# subquery with a LIMIT is made for one conversation at a time.
+TRIM: Final = {
     "orchestrator_journal": """
         DELETE FROM orchestrator_journal WHERE ctid = ANY(ARRAY(
-            SELECT j.ctid FROM orchestrator_workflow_states s JOIN orchestrator_journal j USING (conversation_id)
-            WHERE s.updated_at < %(journal)s AND s.oldest_open_seq IS NULL AND j.last_seq <= s.snapshot_seq
+            SELECT old.ctid FROM unnest(%(chosen)s::text[]) AS chosen (id)
+            CROSS JOIN LATERAL (
+                SELECT j.ctid FROM orchestrator_journal j WHERE j.conversation_id = chosen.id AND j.last_seq <= (
+                    SELECT s.snapshot_seq FROM orchestrator_workflow_states s WHERE s.conversation_id = chosen.id)
+                LIMIT %(most)s) AS old
             LIMIT %(most)s))
     """,
     "orchestrator_agent_results": """
         DELETE FROM orchestrator_agent_results WHERE ctid = ANY(ARRAY(
-            SELECT r.ctid FROM orchestrator_workflow_states s JOIN orchestrator_agent_results r USING (conversation_id)
-            WHERE s.updated_at < %(journal)s AND s.oldest_open_seq IS NULL LIMIT %(most)s))
+            SELECT old.ctid FROM unnest(%(chosen)s::text[]) AS chosen (id)
+            CROSS JOIN LATERAL (
+                SELECT r.ctid FROM orchestrator_agent_results r WHERE r.conversation_id = chosen.id LIMIT %(most)s
+            ) AS old
+            LIMIT %(most)s))
     """,
 }
+TRIMMED: Final = """
+UPDATE orchestrator_workflow_states s SET trimmable = FALSE
+WHERE conversation_id = ANY(%(chosen)s::text[])
+  AND (SELECT 1 FROM orchestrator_journal j
+       WHERE j.conversation_id = s.conversation_id AND j.last_seq <= s.snapshot_seq LIMIT 1) IS NULL
+  AND (SELECT 1 FROM orchestrator_agent_results r WHERE r.conversation_id = s.conversation_id LIMIT 1) IS NULL
+"""
 
 # Reading
 

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import psycopg
-from psycopg import Connection, conninfo
 
 from persistence import migrations
 from persistence import postgres_statements as sql
@@ -34,7 +33,8 @@ from persistence.contract import (
     StoreOwned,
     StoreUnavailable,
 )
-from persistence.postgres_reads import PostgresReads, connect_options, settle, unavailable
+from persistence.postgres_connection import Connection, connect_options, settle, unavailable
+from persistence.postgres_reads import PostgresReads
 from persistence.postgres_rows import Row, Statement, columns, row_statements, same_entry, size, step_statements
 
 T = TypeVar("T")
@@ -42,12 +42,17 @@ T = TypeVar("T")
 _REMEMBERED = 100_000
 """Conversations whose newest sequence number is kept in memory, so that most appends need no look-up."""
 _CLEANED_AT_ONCE = 5_000
+_TRIMMED_AT_ONCE = 500
+"""Conversations of one transaction of the cleanup, which the next commit waits for."""
 _LARGEST_COMMIT = 512 << 20
 """Bytes; what is above a gigabyte the server does not take as one message: it ends the connection, every time."""
 _OF_A_ROW = ("22", "23", "54")
 """Classes of errors that a row brings about, every time: its data, a constraint, a limit. Any other (gone, full, read
 only, no right to) is the world's: the same batch is tried again, and nobody's step is refused for it."""
-_WRITE_TIMEOUT = "30s"
+_WRITE_TIMEOUT = 30.0
+"""Seconds that the server takes for one statement, at most, the wait for locks included."""
+_LAST_WORDS = 2.0
+"""Seconds that closing waits for the server's answers."""
 _FREED_WITHIN = 0.5
 """Seconds in which the server notices that an owner died."""
 _LOOK_EVERY = 0.02
@@ -97,6 +102,8 @@ class PostgresStore(PostgresReads):
     def close(self) -> None:
         """Give the ownership back, so that the next owner need not wait, and disconnect."""
         self._closing.set()
+        if (writer := self._writer) is not None:
+            writer.patience = _LAST_WORDS
         renewer, self._renewer = self._renewer, None
         if renewer is not None:
             renewer.join()
@@ -130,7 +137,7 @@ class PostgresStore(PostgresReads):
     def migration_status(self) -> list[tuple[str, bool]]:
         """Return (migration, applied) for every known migration; needs no ownership and changes nothing."""
         try:
-            with psycopg.connect(**connect_options(self._dsn)) as connection:
+            with Connection.connect(**connect_options(self._dsn)) as connection:
                 applied = _applied(connection)
         except psycopg.Error as error:
             raise unavailable(error, self._dsn) from None
@@ -169,7 +176,30 @@ class PostgresStore(PostgresReads):
             "inbox": now - keep_inbox_ms,
             "most": _CLEANED_AT_ONCE,
         }
-        return {table: self._change(statement, values).rowcount for table, statement in sql.CLEANUP.items()}
+        gone = {table: self._change(statement, values).rowcount for table, statement in sql.CLEANUP.items()}
+        gone |= dict.fromkeys(sql.TRIM, 0)
+        looked_at = _TRIMMED_AT_ONCE
+        while looked_at == _TRIMMED_AT_ONCE and max(gone[table] for table in sql.TRIM) < _CLEANED_AT_ONCE:
+            looked_at, trimmed = self._trim(values["journal"])
+            for table, rows in trimmed.items():
+                gone[table] += rows
+        return gone
+
+    def _trim(self, before: int) -> tuple[int, dict[str, int]]:
+        """Delete what some conversations no longer need; return how many were looked at, and rows by table."""
+
+        def work(writer: Connection, _: int) -> tuple[int, dict[str, psycopg.Cursor[Any]]]:
+            chosen = [key for (key,) in writer.execute(sql.TRIMMABLE, (before, _TRIMMED_AT_ONCE)).fetchall()]
+            if not chosen:
+                return 0, {}
+            values = {"chosen": chosen, "most": _CLEANED_AT_ONCE}
+            gone = {table: writer.execute(statement, values) for table, statement in sql.TRIM.items()}
+            writer.execute(sql.TRIMMED, values)
+            return len(chosen), gone
+
+        with self._write_lock:
+            looked_at, gone = self._transact(work)
+            return looked_at, {table: cursor.rowcount for table, cursor in gone.items()}
 
     # Steps of a commit
 
@@ -317,7 +347,7 @@ class PostgresStore(PostgresReads):
 
     def _migration_uri(self) -> str:
         """Return the DSN as the migrations' library reads it: everything as an argument, so that odd names pass."""
-        options = conninfo.conninfo_to_dict(self._dsn)
+        options = {name: value for name, value in connect_options(self._dsn).items() if name != "autocommit"}
         return f"postgresql+psycopg:///?{urlencode(options)}"
 
     # Connection
@@ -333,9 +363,9 @@ class PostgresStore(PostgresReads):
         return self._writer
 
     def _connect(self) -> Connection:
-        self._writer = writer = psycopg.connect(**connect_options(self._dsn))
+        self._writer = writer = Connection.connect(**connect_options(self._dsn))
         # A frozen owner may hold the row of the ownership: the server ends its transaction with its lease.
-        settle(writer, statement=_WRITE_TIMEOUT, lock=_WRITE_TIMEOUT, idle=f"{self._lease_ms}ms", read_only=False)
+        settle(writer, statement=_WRITE_TIMEOUT, idle=self._lease_ms / 1000, read_only=False)
         return writer
 
     def _reconnect(self) -> None:

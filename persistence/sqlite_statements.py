@@ -31,7 +31,7 @@ ON CONFLICT (conversation_id) DO UPDATE SET
     user_id = coalesce(?7, user_id), updated_at = ?8,
     recoveries = CASE WHEN ?11 THEN 0 ELSE recoveries END,
     snapshot_seq = CASE WHEN ?10 IS NULL THEN snapshot_seq ELSE ?9 END,
-    snapshot = coalesce(?10, snapshot)
+    snapshot = coalesce(?10, snapshot), trimmable = 1
 """
 INBOX: Final = """
 INSERT INTO orchestrator_inbox (conversation_id, message_id, request_id, fingerprint, seq, at)
@@ -97,18 +97,34 @@ CLEANUP: Final = {
         DELETE FROM orchestrator_dead_letters WHERE id IN
             (SELECT id FROM orchestrator_dead_letters WHERE at < :logs LIMIT :most)
     """,
+}
+# Of conversations, a number at a time, oldest first: those with nothing left to delete are passed by until their next
+# step, which marks them again. `:chosen` is a JSON list.
+TRIMMABLE: Final = """
+SELECT conversation_id FROM orchestrator_workflow_states
+WHERE trimmable = 1 AND oldest_open_seq IS NULL AND updated_at < ? ORDER BY updated_at LIMIT ?
+"""
+TRIM: Final = {
     "orchestrator_journal": """
         DELETE FROM orchestrator_journal WHERE rowid IN
-            (SELECT j.rowid FROM orchestrator_workflow_states s JOIN orchestrator_journal j USING (conversation_id)
-             WHERE s.updated_at < :journal AND s.oldest_open_seq IS NULL AND j.last_seq <= s.snapshot_seq LIMIT :most)
+            (SELECT j.rowid FROM json_each(:chosen) AS chosen
+             CROSS JOIN orchestrator_workflow_states AS s ON s.conversation_id = chosen.value
+             CROSS JOIN orchestrator_journal AS j ON j.conversation_id = s.conversation_id
+             WHERE j.last_seq <= s.snapshot_seq LIMIT :most)
     """,
     "orchestrator_agent_results": """
         DELETE FROM orchestrator_agent_results WHERE rowid IN
-            (SELECT r.rowid
-             FROM orchestrator_workflow_states s JOIN orchestrator_agent_results r USING (conversation_id)
-             WHERE s.updated_at < :journal AND s.oldest_open_seq IS NULL LIMIT :most)
+            (SELECT r.rowid FROM json_each(:chosen) AS chosen
+             CROSS JOIN orchestrator_agent_results AS r ON r.conversation_id = chosen.value LIMIT :most)
     """,
 }
+TRIMMED: Final = """
+UPDATE orchestrator_workflow_states AS s SET trimmable = 0
+WHERE conversation_id IN (SELECT value FROM json_each(:chosen))
+  AND NOT EXISTS (SELECT 1 FROM orchestrator_journal AS j
+                  WHERE j.conversation_id = s.conversation_id AND j.last_seq <= s.snapshot_seq)
+  AND NOT EXISTS (SELECT 1 FROM orchestrator_agent_results AS r WHERE r.conversation_id = s.conversation_id)
+"""
 
 # Reading
 

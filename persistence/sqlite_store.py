@@ -13,9 +13,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from pydantic_core import to_json
@@ -38,11 +38,16 @@ from persistence.contract import (
 )
 from persistence.sqlite_reads import SqliteReads, connect, unavailable
 
+T = TypeVar("T")
 Row = OperationRow | MetricRow | DeadLetterRow
 
 _REMEMBERED = 100_000
 """Conversations whose newest sequence number is kept in memory, so that most appends need no look-up."""
 _CLEANED_AT_ONCE = 5_000
+_PAGE = 8_192
+"""Bytes. Of texts of about 2 KB, a page of the usual 4 KB holds one and a page of this size three."""
+_TRIMMED_AT_ONCE = 500
+"""Conversations of one transaction of the cleanup, which the next commit waits for."""
 _OF_A_ROW = ("SQLITE_CONSTRAINT", "SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_RANGE")
 """Errors that a row brings about, every time. Any other (full, locked, corrupt, a table gone) is the world's: the same
 batch is tried again, and nobody's step is refused for it."""
@@ -112,7 +117,10 @@ class SqliteStore(SqliteReads):
 
     def migration_status(self) -> list[tuple[str, bool]]:
         """Return (migration, applied) for every known migration; needs no ownership and changes nothing."""
-        applied = set(self._applied())
+        try:
+            applied = set(self._applied())
+        except sqlite3.Error as error:
+            raise unavailable(error) from error
         return [(name, name in applied) for name in migrations.known("sqlite")]
 
     # Writing
@@ -161,6 +169,12 @@ class SqliteStore(SqliteReads):
         for table, statement in sql.CLEANUP.items():
             used = {key: value for key, value in values.items() if f":{key}" in statement}
             gone[table] = self._change(statement, used)
+        gone |= dict.fromkeys(sql.TRIM, 0)
+        looked_at = _TRIMMED_AT_ONCE
+        while looked_at == _TRIMMED_AT_ONCE and max(gone[table] for table in sql.TRIM) < _CLEANED_AT_ONCE:
+            looked_at, trimmed = self._transact(lambda writer: _trim(writer, values["journal"]))
+            for table, rows in trimmed.items():
+                gone[table] += rows
         return gone
 
     # Steps of a commit
@@ -273,12 +287,15 @@ class SqliteStore(SqliteReads):
             self._last_seqs[append.conversation_id] = append.last_seq
 
     def _change(self, statement: str, values: Any) -> int:
+        return self._transact(lambda writer: writer.execute(statement, values).rowcount)
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._write_lock:
             try:
                 writer = self._writing()
                 writer.execute("BEGIN IMMEDIATE")
                 self._check_epoch(writer)
-                changed = writer.execute(statement, values).rowcount
+                done = work(writer)
                 writer.execute("COMMIT")
             except sqlite3.Error as error:
                 self._recover()
@@ -286,7 +303,7 @@ class SqliteStore(SqliteReads):
             except BaseException:
                 self._recover()
                 raise
-            return changed
+            return done
 
     # Connection
 
@@ -304,6 +321,7 @@ class SqliteStore(SqliteReads):
 
     def _connect(self) -> None:
         self._writer = connect(self._path)
+        self._writer.execute(f"PRAGMA page_size = {_PAGE}")  # of a new file; an old one keeps its own
         self._writer.execute("PRAGMA journal_mode = WAL")
         self._writer.execute("PRAGMA synchronous = FULL")
 
@@ -384,6 +402,17 @@ def _state(append: Append) -> tuple[Any, ...]:
         append.snapshot,
         append.progress,
     )
+
+
+def _trim(writer: sqlite3.Connection, before: int) -> tuple[int, dict[str, int]]:
+    """Delete what some conversations no longer need; return how many were looked at, and rows by table."""
+    chosen = [key for (key,) in writer.execute(sql.TRIMMABLE, (before, _TRIMMED_AT_ONCE)).fetchall()]
+    if not chosen:
+        return 0, {}
+    values = {"chosen": json.dumps(chosen), "most": _CLEANED_AT_ONCE}
+    gone = {table: writer.execute(statement, values).rowcount for table, statement in sql.TRIM.items()}
+    writer.execute(sql.TRIMMED, {"chosen": values["chosen"]})
+    return len(chosen), gone
 
 
 def _write_rows(writer: sqlite3.Connection, rows: Sequence[Row]) -> None:

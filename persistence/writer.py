@@ -2,6 +2,8 @@
 
 No timer gathers a batch: while one commit runs, the next gathers, so a single caller waits for nothing and a crowd
 shares each synchronisation. The order of one conversation is the order of its submissions.
+
+What the thread does is a generator that says where it would wait: so a simulation runs the same lines in virtual time.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +29,8 @@ from persistence.contract import (
 
 Done = Callable[[Outcome], None]
 Row = OperationRow | MetricRow | DeadLetterRow
+Pause = float | None
+"""Seconds to wait unless the writer is stopped; None: until there is something to write, or it is stopped."""
 
 _ROWS_WAIT: Final = 1.0
 """Seconds that log and metric rows wait for a commit to ride along with before they get one of their own."""
@@ -181,22 +185,31 @@ class Writer:
     # The thread
 
     def _run(self) -> None:
+        for pause in self.steps():
+            if pause is None:
+                self._await_work()
+            else:
+                self._hurry.wait(pause)
+
+    def steps(self) -> Iterator[Pause]:
+        """Do the writer's work until it is stopped or has lost the store; wait where a pause is yielded."""
         try:
-            self._work()
+            yield from self._work()
         except Exception as error:
             # A defect. Nobody may wait for a writer that is gone, and the doors must not let more in. What is in hand
             # may be durable: who is refused looks into the store.
             self._refuse_everybody(f"the journal's writer failed: {type(error).__name__}: {error}", self._in_hand)
             raise
 
-    def _work(self) -> None:
+    def _work(self) -> Generator[Pause]:
         while True:
+            yield None
             batch, rows = self._gather()
             if not batch and not rows:
                 return
             self._in_hand = batch
             try:
-                outcomes = self._commit([append for append, _ in batch], rows)
+                outcomes = yield from self._commit([append for append, _ in batch], rows)
             except OwnershipLost as error:
                 self._lose(str(error), batch)
                 return
@@ -212,43 +225,54 @@ class Writer:
                 self._lose(self._losing, ())
                 return
 
-    def _gather(self) -> tuple[list[tuple[Append, Done]], list[Row]]:
+    def _await_work(self) -> None:
         with self._changed:
             while not self._pending and not self._stopping:
                 left = self._rows_due - time.monotonic() if self._rows else None
                 if left is not None and left <= 0:
                     break
                 self._changed.wait(left)
+
+    def _gather(self) -> tuple[list[tuple[Append, Done]], list[Row]]:
+        with self._changed:
             batch = [self._pending.popleft() for _ in range(min(len(self._pending), self._max_batch))]
             rows = [self._rows.popleft() for _ in range(min(len(self._rows), _ROWS_PER_COMMIT))]
             return batch, rows
 
-    def _commit(self, appends: Sequence[Append], rows: Sequence[Row]) -> list[Outcome]:
+    def _write(self, appends: Sequence[Append], rows: Sequence[Row]) -> Generator[Pause, None, list[Outcome]]:
+        """Ask the store; a simulated one takes its time."""
+        yield from ()
+        return self._store.commit(appends, rows)
+
+    def _commit(self, appends: Sequence[Append], rows: Sequence[Row]) -> Generator[Pause, None, list[Outcome]]:
         """Commit until it is done. Raises `_Stopped` when the daemon stops while the store is unavailable."""
         delay, longest = self._retry
         while True:
             began = time.perf_counter()
             try:
-                outcomes = self._store.commit(appends, rows)
+                outcomes = yield from self._write(appends, rows)
             except StoreUnavailable as error:
                 self._unavailable(error)
                 if self._stopping:
                     raise _Stopped from None
-                self._hurry.wait(delay)
+                yield delay
                 delay = min(longest, delay * 2)
                 continue
             except OwnershipLost:
                 raise
             except Exception as error:  # noqa: BLE001  # one row that cannot be stored must not stop the others
-                return self._isolate(appends, rows, error)
+                self._available_again()  # it answers; without this the doors stay shut when nothing else is to commit
+                return (yield from self._isolate(appends, rows, error))
             self._count(outcomes, len(rows), time.perf_counter() - began)
             self._available_again()
             return outcomes
 
-    def _isolate(self, appends: Sequence[Append], rows: Sequence[Row], error: Exception) -> list[Outcome]:
+    def _isolate(
+        self, appends: Sequence[Append], rows: Sequence[Row], error: Exception
+    ) -> Generator[Pause, None, list[Outcome]]:
         """Commit one by one: what cannot be stored is refused, and the store refuses what would follow on it."""
         if rows:
-            outcomes = self._commit(appends, ())
+            outcomes = yield from self._commit(appends, ())
             self._commit_rows(rows)
             return outcomes
         if len(appends) == 1:
@@ -256,7 +280,7 @@ class Writer:
         outcomes = []
         for append in appends:
             try:
-                (outcome,) = self._commit([append], ())
+                (outcome,) = yield from self._commit([append], ())
             except OwnershipLost as lost:  # those before are durable, and are told so
                 self._losing = str(lost)
                 outcome = AppendRefused(append.conversation_id, append.last_seq, "not_owner", str(lost))

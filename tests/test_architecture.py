@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"config", "messages", "gateway", "telemetry"},
     "examples": {"agents"},
     "benchmarks": {"*"},
+    "chaos": {"*"},
     "views": {"*"},
     "daemon": {"*"},
     "demo": {"*"},
@@ -45,8 +46,8 @@ ALLOWED: dict[str, set[str]] = {
 
 DRIVERS = {
     "sqlite3": {"persistence/sqlite_store.py", "persistence/sqlite_", "supervision/errors.py", "examples/shop/"},
-    "psycopg": {"persistence/postgres_"},
-    "redis": {"persistence/redis_", "gateway/redis_"},
+    "psycopg": {"persistence/postgres_", "chaos/scratch_postgres.py", "benchmarks/"},
+    "redis": {"persistence/redis_", "gateway/redis_", "chaos/scratch_redis.py", "benchmarks/"},
     "msgpack": {"messages/wire.py"},
     "fastapi": {"gateway/"},
     "uvicorn": {"gateway/"},

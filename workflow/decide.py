@@ -222,7 +222,7 @@ def _node_failure(step: Step, message: NodeFailure) -> None:
             due=_due(step, message.retry_in),
             reason=message.rule,
         )
-    elif step.state.phase is not Phase.PAUSED:
+    elif step.state.phase in (Phase.EXECUTING_SINGLE, Phase.EXECUTING_PARALLEL):
         step.move(Phase.ERROR_HANDLING)
 
 

@@ -105,8 +105,11 @@ def _planning(step: Step) -> None:
     request = step.request
     if request.planned:
         _run_plan(step)
-    elif request.planning.given_up is not None:
+    elif request.planning.given_up is not None or _doomed_by(request) is not None:
         step.move(Phase.ERROR_HANDLING)
+    else:
+        # A branch that fails while a new plan is thought up does not end the thinking.
+        _ask_others(step)
 
 
 def _run_plan(step: Step) -> None:
@@ -121,7 +124,9 @@ def _run_plan(step: Step) -> None:
 
 def _awaiting_approval(step: Step) -> None:
     if step.request.approved:
-        _execute(step)
+        _executing(step)
+    elif _doomed_by(step.request) is not None:
+        step.move(Phase.ERROR_HANDLING)
 
 
 def _executing(step: Step) -> None:
@@ -141,9 +146,7 @@ def _error_handling(step: Step) -> None:
     elif _wants_replan(step, request):
         step.move(Phase.PLANNING)
     else:
-        for node_id, agent in _fallbacks(request):
-            step.cause = step.node(node_id).event_seq
-            start(step, node_id, agent)
+        _ask_others(step)
         _execute(step)
 
 
@@ -247,6 +250,12 @@ def _fallbacks(request: Request) -> list[tuple[str, str]]:
         and node.spec.on_failure.startswith(_FALLBACK)
         and node.agent != node.spec.on_failure.removeprefix(_FALLBACK)
     ]
+
+
+def _ask_others(step: Step) -> None:
+    for node_id, agent in _fallbacks(step.request):
+        step.cause = step.node(node_id).event_seq
+        start(step, node_id, agent)
 
 
 # Words of last resort

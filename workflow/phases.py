@@ -60,7 +60,7 @@ REST: Final = frozenset({I, OK, NO, CUT})
 ONWARD: Final[dict[Phase, frozenset[Phase]]] = {
     I: frozenset({P, A, X1, XN, R}),
     P: frozenset({A, X1, XN, S, R, E}),
-    A: frozenset({X1, XN}),
+    A: frozenset({X1, XN, S, E, R}),
     X1: frozenset({XN, S, E, R}),
     XN: frozenset({X1, S, E, R}),
     E: frozenset({P, X1, XN, S, R}),
@@ -95,6 +95,8 @@ _MESSAGES: Final[dict[str, type[Incoming]]] = {
 }
 _STAY: Final[frozenset[Phase]] = frozenset()
 _NODES: Final = {"node_result": _STAY, "node_failure": frozenset({E}), "retry_due": _STAY}
+_KEPT: Final = dict.fromkeys(_NODES, _STAY)
+"""Nodes that a new plan kept go on while that plan waits for approval."""
 _RUNNING: Final = {
     "accept": frozenset({R}),  # interrupt and rollback end the running request
     "cancel": frozenset({R}),
@@ -107,7 +109,7 @@ _RESTING: Final = {"accept": _STAY, "pause": frozenset({Z}), "quarantine": froze
 TABLE: Final[dict[Phase, dict[type[Incoming], Rule]]] = {
     I: _rules(**_RESTING),
     P: _rules(**_RUNNING, **_NODES, plan_ready=_STAY, planner_failed=frozenset({E})),
-    A: _rules(**_RUNNING, resume=_STAY),
+    A: _rules(**_RUNNING, **_KEPT, resume=_STAY),
     X1: _rules(**_RUNNING, **_NODES),
     XN: _rules(**_RUNNING, **_NODES),
     E: {},  # passed through within one step, never rested in

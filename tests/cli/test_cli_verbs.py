@@ -54,6 +54,7 @@ def commands(called):
         check=called.note("check", 1),
         migrate=called.note("migrate", 75),
         local_chat=called.note("local_chat"),
+        chaos=called.note("chaos"),
         version="1.2.3",
     )
 
@@ -122,13 +123,15 @@ def test_reload_reads_the_configuration_again(orch, called, tmp_path):
 def test_the_given_commands_decide_the_exit_code(orch, called):
     assert orch("check", "--json").exit_code == 1
     assert orch("migrate").exit_code == 75
+    assert orch("migrate", "--status", "--json").exit_code == 75
     assert orch("demo", "--keep", "--http-bind", "127.0.0.1:0").exit_code == 0
     assert [(name, options) for name, _, options in called] == [
         ("check", {"as_json": True}),
-        ("migrate", {"as_json": False}),
+        ("migrate", {"as_json": False, "status": False}),
+        ("migrate", {"as_json": True, "status": True}),
         ("demo", {"keep": True}),
     ]
-    assert called[2][1] == ({"http_bind": "127.0.0.1:0"},)
+    assert called[3][1] == ({"http_bind": "127.0.0.1:0"},)
 
 
 def test_bad_configuration_is_78_and_says_everything_on_stderr(orch, monkeypatch):
@@ -445,7 +448,7 @@ def test_a_reader_that_has_seen_enough_ends_the_program_quietly(server, router, 
         router.tick("c1")
     program = (
         "import sys; from cli import Commands, main; none = lambda *a, **k: 0; "
-        "sys.exit(main(Commands(none, none, none, none, none)))"
+        "sys.exit(main(Commands(none, none, none, none, none, none)))"
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ORCHESTRATOR_")}
     process = subprocess.Popen(

@@ -413,6 +413,27 @@ class StoreContract:
         assert gone["orchestrator_agent_results"] == 6
         assert store.cleanup(10_000, **(NEVER | {"keep_journal_ms": 5_000}))["orchestrator_journal"] == 0
 
+    def test_a_conversation_that_was_cleaned_is_cleaned_again_after_its_next_step(self, store: Any) -> None:
+        keep = NEVER | {"keep_journal_ms": 0}
+        commit(store, full_step("bare", snapshot=None), step("bare", 1))
+        for seq in (0, 2, 4):
+            commit(store, full_step(after=seq), step("c1", seq + 1, snapshot=b"s"))
+            gone = store.cleanup(10_000, **keep)
+            assert (gone["orchestrator_journal"], gone["orchestrator_agent_results"]) == (2, 1 if seq else 2)
+            assert not any(store.cleanup(10_000, **keep).values())
+        assert len(store.entries("bare", after=0, limit=9)) == 2
+        commit(store, step("bare", 2, snapshot=b"s"))
+        assert store.cleanup(10_000, **keep)["orchestrator_journal"] == 3
+
+    def test_more_old_conversations_than_are_looked_at_at_once_are_cleaned(self, store: Any) -> None:
+        """Also behind many that have nothing to delete."""
+        commit(store, *(step(f"bare{n}") for n in range(1_500)))
+        commit(store, *(step(f"c{n}", at=2_000, snapshot=b"s") for n in range(700)))
+        gone = 0
+        for _ in range(4):
+            gone += store.cleanup(10_000, **(NEVER | {"keep_journal_ms": 0}))["orchestrator_journal"]
+        assert gone == 700
+
     # At the same time
 
     def test_readers_see_whole_steps_while_steps_are_written(self, store: Any) -> None:

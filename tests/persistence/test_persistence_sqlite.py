@@ -428,29 +428,37 @@ def test_the_store_is_chosen_by_its_name(tmp_path):
 
 # Query plans
 
-PLANS = {
-    "EPOCH": sql.EPOCH,
-    "LAST_SEQ": sql.LAST_SEQ,
-    "SAME_ENTRY": sql.SAME_ENTRY,
-    "REPLIED": sql.REPLIED,
-    "FORGET": sql.FORGET,
-    "LOAD_STATE": sql.LOAD_STATE,
-    "ENTRIES": sql.ENTRIES,
-    "RESULTS": sql.RESULTS,
-    "CACHED": sql.CACHED,
-    "NEWEST_NOTE": sql.NEWEST_NOTE,
-    "RECENT_MEMORY": sql.RECENT_MEMORY,
-    "MEMORY_RANGE": sql.MEMORY_RANGE,
-    "UNFINISHED": sql.UNFINISHED,
-    "RECOVERING": sql.RECOVERING,
-    "RECOVERIES": sql.RECOVERIES,
-    "MESSAGE": sql.MESSAGE,
-    "CONVERSATION": sql.CONVERSATION,
-    "CONVERSATIONS": sql.CONVERSATIONS,
-    "CONVERSATIONS_IN_PHASE": sql.CONVERSATIONS_IN_PHASE,
-    "PHASES": sql.PHASES,
-    "DEAD_LETTERS": sql.DEAD_LETTERS,
-} | {f"clean {table}": statement for table, statement in sql.CLEANUP.items()}
+PLANS = (
+    {
+        "EPOCH": sql.EPOCH,
+        "LAST_SEQ": sql.LAST_SEQ,
+        "SAME_ENTRY": sql.SAME_ENTRY,
+        "REPLIED": sql.REPLIED,
+        "FORGET": sql.FORGET,
+        "LOAD_STATE": sql.LOAD_STATE,
+        "ENTRIES": sql.ENTRIES,
+        "RESULTS": sql.RESULTS,
+        "CACHED": sql.CACHED,
+        "NEWEST_NOTE": sql.NEWEST_NOTE,
+        "RECENT_MEMORY": sql.RECENT_MEMORY,
+        "MEMORY_RANGE": sql.MEMORY_RANGE,
+        "UNFINISHED": sql.UNFINISHED,
+        "RECOVERING": sql.RECOVERING,
+        "RECOVERIES": sql.RECOVERIES,
+        "MESSAGE": sql.MESSAGE,
+        "CONVERSATION": sql.CONVERSATION,
+        "CONVERSATIONS": sql.CONVERSATIONS,
+        "CONVERSATIONS_IN_PHASE": sql.CONVERSATIONS_IN_PHASE,
+        "PHASES": sql.PHASES,
+        "DEAD_LETTERS": sql.DEAD_LETTERS,
+    }
+    | {f"clean {table}": statement for table, statement in sql.CLEANUP.items()}
+    | {
+        "TRIMMABLE": sql.TRIMMABLE,
+        "TRIMMED": sql.TRIMMED,
+        **{f"trim {table}": statement for table, statement in sql.TRIM.items()},
+    }
+)
 
 
 @pytest.mark.parametrize("name", PLANS)

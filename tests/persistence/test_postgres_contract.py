@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from contract_suite import StoreContract, World
-from postgres_server import Server, running
+from postgres_server import Server
 
 from persistence.postgres_store import PostgresStore
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
 
 
 class TestContract(StoreContract):

@@ -388,3 +388,59 @@ def test_every_event_of_a_request_carries_its_id(talk):
     after = [e for e in talk.events if e.seq > reply.seq]
     assert (after[0].type, after[0].to_phase, after[0].request_id) == ("phase.changed", "completed", first)
     assert {e.request_id for e in after[1:]} == {second}
+
+
+def test_a_branch_that_fails_while_a_new_plan_is_thought_up_does_not_end_the_thinking():
+    """It is routed where it stands; moving on to executing would forget the new plan, or begin it once more."""
+    talk = Conversation(Limits(max_replans=1))
+    talk.ask(plan(node("a", on_failure="replan"), node("b", on_failure="fallback:other"), node("c")))
+    talk.fail("a")
+    assert talk.state.phase is Phase.PLANNING
+    talk.fail("b")
+    assert (talk.state.phase, talk.of("node.started")[-1].agent) == (Phase.PLANNING, "other")
+    talk.fail("c")
+    assert talk.state.phase is Phase.PLANNING
+    assert talk.state.request is not None
+    assert talk.state.request.replans == 1
+    talk.draft(plan(node("d")))
+    assert talk.running() == {"b", "d"}
+
+
+def test_a_branch_that_must_not_fail_ends_the_request_also_while_a_new_plan_is_thought_up():
+    """The new plan could not make up for it."""
+    talk = Conversation()
+    talk.ask(plan(node("a", on_failure="replan"), node("b", on_failure="fail")))
+    talk.fail("a")
+    talk.fail("b")
+    assert talk.of("reply.sent")[0].status == "failed"
+
+
+def test_what_a_new_plan_kept_goes_on_while_the_plan_waits_for_approval():
+    """Its result had been thrown away and it was run again; a retry that came due was forgotten."""
+    talk = Conversation()
+    talk.ask(plan(node("a", on_failure="replan"), node("b"), node("c")))
+    talk.fail("c", TRANSIENT, retry_in=1.0)
+    talk.fail("a")
+    talk.draft(plan(node("d", approval=True)))
+    assert talk.state.phase is Phase.AWAITING_APPROVAL
+    talk.succeed("b")
+    talk.retry("c")
+    talk.fail("c")
+    assert talk.state.phase is Phase.AWAITING_APPROVAL
+    talk.tell(Resume(conversation_id="c1"))
+    assert talk.running() == {"d"}
+    talk.succeed("d")
+    talk.synthesize()
+    assert [missing.node for missing in talk.of("reply.sent")[0].missing] == ["c"]
+
+
+def test_a_failure_while_a_plan_waits_for_approval_is_routed_after_it():
+    """The fallback is asked before what depends on the branch is given up."""
+    talk = Conversation()
+    talk.ask(plan(node("a", on_failure="replan"), node("b", on_failure="fallback:other")))
+    talk.fail("a")
+    talk.draft(plan(node("d", "b", approval=True)))
+    talk.fail("b")
+    talk.tell(Resume(conversation_id="c1"))
+    assert talk.of("node.started")[-1].agent == "other"
+    assert not talk.of("node.skipped")

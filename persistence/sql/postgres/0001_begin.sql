@@ -24,10 +24,13 @@ CREATE TABLE orchestrator_workflow_states (
     created_at       BIGINT NOT NULL,
     updated_at       BIGINT NOT NULL,
     snapshot_seq     BIGINT NOT NULL DEFAULT 0,
-    snapshot         BYTEA
+    snapshot         BYTEA,
+    trimmable        BOOLEAN NOT NULL DEFAULT TRUE -- there may be steps or results to delete once it is old
 );
 CREATE INDEX orchestrator_workflow_states_unfinished
     ON orchestrator_workflow_states (updated_at) WHERE unfinished;
+CREATE INDEX orchestrator_workflow_states_trimmable
+    ON orchestrator_workflow_states (updated_at) WHERE trimmable AND oldest_open_seq IS NULL;
 CREATE INDEX orchestrator_workflow_states_newest
     ON orchestrator_workflow_states (updated_at DESC, conversation_id);
 CREATE INDEX orchestrator_workflow_states_phase
@@ -54,7 +57,7 @@ CREATE TABLE orchestrator_inbox (
     at               BIGINT NOT NULL,
     PRIMARY KEY (conversation_id, message_id)
 );
-CREATE INDEX orchestrator_inbox_age ON orchestrator_inbox (at);
+CREATE INDEX orchestrator_inbox_age ON orchestrator_inbox (at) WHERE reply_seq IS NOT NULL;
 
 -- Agent results; also the cache, by cache_key until expires_at.
 CREATE TABLE orchestrator_agent_results (

@@ -21,10 +21,13 @@ CREATE TABLE orchestrator_workflow_states (
     created_at       INTEGER NOT NULL,
     updated_at       INTEGER NOT NULL,
     snapshot_seq     INTEGER NOT NULL DEFAULT 0,
-    snapshot         BLOB
+    snapshot         BLOB,
+    trimmable        INTEGER NOT NULL DEFAULT 1 -- there may be steps or results to delete once it is old
 );
 CREATE INDEX orchestrator_workflow_states_unfinished
     ON orchestrator_workflow_states (updated_at) WHERE unfinished = 1;
+CREATE INDEX orchestrator_workflow_states_trimmable
+    ON orchestrator_workflow_states (updated_at) WHERE trimmable = 1 AND oldest_open_seq IS NULL;
 CREATE INDEX orchestrator_workflow_states_newest
     ON orchestrator_workflow_states (updated_at DESC, conversation_id);
 CREATE INDEX orchestrator_workflow_states_phase
@@ -51,7 +54,7 @@ CREATE TABLE orchestrator_inbox (
     at               INTEGER NOT NULL,
     PRIMARY KEY (conversation_id, message_id)
 );
-CREATE INDEX orchestrator_inbox_age ON orchestrator_inbox (at);
+CREATE INDEX orchestrator_inbox_age ON orchestrator_inbox (at) WHERE reply_seq IS NOT NULL;
 
 -- Agent results; also the cache, by cache_key until expires_at.
 CREATE TABLE orchestrator_agent_results (
