@@ -23,6 +23,7 @@ BROKEN = ResumeSome(None)  # type: ignore[arg-type]  # what it is for: nobody ca
 @pytest.fixture
 def talk():
     with talking() as each:
+        wait_until(lambda: each.daemon.system.find(PATH) is not None)  # the doors are open a moment earlier
         yield each
 
 
