@@ -199,6 +199,8 @@ class Conversations(Actor):
         if wake.submit is None:
             return
         envelope = Envelope(wake.submit)
+        if record.ref is None and record.mailbox is None:  # an earlier life of this actor lost it with what it failed on
+            record.mailbox = Mailbox(self.system.mailbox_limit, self.system.monotonic)
         mailbox = record.mailbox if record.ref is None else record.ref.actor_inbox
         assert mailbox is not None
         if not mailbox.offer(envelope):

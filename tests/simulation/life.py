@@ -66,6 +66,7 @@ class Life:
             passivate_after=world.passivate_after,
             admits=self._admits,
             new_id=world.new_id,
+            on_failed=lambda _error: world.gave_up(self),
         )
         quarantined = {
             conversation_id: f"resumed {count} times in a row"
