@@ -134,6 +134,8 @@ class Views:
         first = max(0, last_seq - _PAGE)
         while True:
             events = read_events(self._store, conversation_id, after=first, limit=last_seq - first)
+            if events and events[-1].seq < last_seq:  # raises what it stopped at: the newest request may lie behind it
+                read_events(self._store, conversation_id, after=events[-1].seq, limit=1)
             request_id = newest_request(events)
             whole = any(e.type == "message.accepted" and e.request_id == request_id for e in events)
             if first == 0 or (request_id is not None and whole):
