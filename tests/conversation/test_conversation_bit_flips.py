@@ -40,7 +40,7 @@ def _flipped(data: bytes, chance: random.Random) -> bytes:
 
 def test_each_of_ten_thousand_flipped_bits_is_noticed_and_snapshots_are_recovered():
     """By the codecs: all of them; from the journal: at least 95 of 100 snapshots."""
-    chance = random.Random(20261120)  # noqa: S311  # a test's dice
+    chance = random.Random(20261120)  # a test's dice
     books, state = _talked()
     usual, whole = books.store.load("c1", recent=50), books.store.load("c1", recent=50, whole=True)
     assert usual.snapshot is not None
