@@ -362,6 +362,8 @@ def test_a_plan_that_has_no_order_is_shown_all_the_same():
 
 
 def test_show_says_why_a_conversation_is_quarantined_and_what_cannot_be_read():
+    from rich.console import Console
+
     console = Console(width=100, file=io.StringIO())
     broken = {"quarantined": "the reason", "unreadable": {"seq": 7, "reason": "the checksum"}, "request": None}
     console.print(conversation_view({"conversation_id": "x", "phase": "paused", **broken}))
