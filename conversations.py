@@ -232,7 +232,7 @@ class Conversations(Actor):
         if record is None or record.incarnation != failed.incarnation:
             self.discard(failed.mailbox, failed.path)
             return
-        if isinstance(failed.error, journal.UNREADABLE):
+        if isinstance(failed.error, journal.Unreadable):
             self._give_up(conversation_id, failed)
             return
         now = self.system.clock.monotonic()

@@ -183,6 +183,8 @@ class Loaded:
     """Results of the open requests."""
     memory: tuple[MemoryRow, ...] = ()
     """The newest `recent` rows, the newest note, and all rows since the oldest open message; by seq."""
+    phase: str = ""
+    """Of the conversation's row, when the whole journal was asked for; empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,8 +300,8 @@ class Store(Protocol):
 
     # Reading (any thread)
 
-    def load(self, conversation_id: str, *, recent: int) -> Loaded:
-        """Return all that is needed to wake a conversation."""
+    def load(self, conversation_id: str, *, recent: int, whole: bool = False) -> Loaded:
+        """Return all that is needed to wake a conversation; `whole`: all entries there are, and no snapshot."""
 
     def unfinished(self) -> list[str]:
         """Return the conversations with unfinished work, oldest update first, by index."""

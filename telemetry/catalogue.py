@@ -99,7 +99,10 @@ EVENTS: Final[dict[str, Event]] = {
     "conversation_resumed": Event("info", "It goes on.", ("by",), _BOTH),
     "conversation_cancelled": Event("info", "Its running request was ended.", ("by", "reason"), _BOTH),
     "conversation_quarantined": Event(
-        "error", "It brought the daemon down again and again and is not resumed.", ("recoveries", "reason"), _BOTH
+        "error",
+        "It brought the daemon down again and again, or cannot be read; it is not resumed.",
+        ("recoveries", "reason"),
+        _BOTH,
     ),
     # Agents
     "agent_registered": Event("debug", "An agent is known.", ("contract", "effects", "isolation")),
@@ -210,7 +213,9 @@ EVENTS: Final[dict[str, Event]] = {
     "migrated": Event("info", "The store's schema was brought up to date.", ("store", "migrations"), _BOTH),
     "snapshot_saved": Event("debug", "A snapshot was written.", ("seq", "size")),
     "conversation_unreadable": Event("error", "What is stored of a conversation cannot be read.", ("reason",), _BOTH),
-    "snapshot_unusable": Event("error", "A snapshot cannot be read; the journal is.", ("seq", "reason"), _BOTH),
+    "snapshot_replaced": Event(
+        "warning", "A snapshot cannot be read; the whole journal was.", ("seq", "reason"), _BOTH
+    ),
     "recovered": Event(
         "info", "Unfinished work was taken up again.", ("phase", "seq", "events", "nodes", "recoveries"), _BOTH
     ),

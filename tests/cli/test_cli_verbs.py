@@ -361,6 +361,16 @@ def test_a_plan_that_has_no_order_is_shown_all_the_same():
     assert all(f"{name}_agent" in console.file.getvalue() for name in "abc")
 
 
+def test_show_says_why_a_conversation_is_quarantined_and_what_cannot_be_read():
+    from rich.console import Console
+
+    console = Console(width=100, file=io.StringIO())
+    broken = {"quarantined": "the reason", "unreadable": {"seq": 7, "reason": "the checksum"}, "request": None}
+    console.print(conversation_view({"conversation_id": "x", "phase": "paused", **broken}))
+    assert "the reason" in console.file.getvalue()
+    assert "at 7: the checksum" in console.file.getvalue()
+
+
 def test_events_prints_the_journal_and_follows(orch, router, monkeypatch):
     for _ in range(3):
         router.tick("c1")

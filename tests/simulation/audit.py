@@ -26,6 +26,8 @@ def audit_disk(world: World) -> None:
         woken = wake(store.load(conversation_id, recent=100_000))
         folded = fold(State(conversation_id), events)
         world.demand(woken.state == folded, "waking equals folding", f"{conversation_id} wakes as something else")
+        again = wake(store.load(conversation_id, recent=100_000, whole=True))
+        world.demand(again.state == folded, "the journal replaces a snapshot", f"{conversation_id} wakes otherwise")
         world.demand(woken.state.phase == talk.phase, "waking equals folding", f"{conversation_id}: phase")
 
 
