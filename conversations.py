@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from math import inf
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ from supervision.spec import ChildSpec
 from supervisor import Supervisor
 
 PATH = "/conversations"
-_WOKEN_AT_ONCE = 100
+WOKEN_AT_ONCE = 100
 """Unfinished conversations taken up per step of a recovery, so that new messages are served beside them."""
 _SUPERVISOR = ChildSpec(
     id="supervisor",
@@ -56,9 +57,9 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class ResumeSome:
-    """Take up unfinished conversations, a few at a time."""
+    """Take up so many of the conversations that the table says are unresumed, then the next ones."""
 
-    conversation_ids: tuple[str, ...]
+    most: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,8 @@ class Table:
     live: dict[str, Record]
     parts: Parts
     passivate_after: float
+    unresumed: dict[str, str | None] = field(default_factory=dict)
+    """What was unfinished at start and is still to be taken up; with a reason: to be set aside."""
 
 
 def plan(table: Table, address: Address) -> ChildPlan:
@@ -131,6 +134,8 @@ class Conversations(Actor):
     def on_start(self) -> None:
         """Begin to sweep; take up what was awake when an earlier life failed."""
         self._schedule_sweep()
+        if self._table.unresumed:
+            self.system.tell(self.actor_ref, ResumeSome(WOKEN_AT_ONCE))
         if self._live:
             waiting = []
             for conversation_id, record in list(self._live.items()):
@@ -153,7 +158,7 @@ class Conversations(Actor):
             case _Revive():
                 self._revive(message.conversation_id)
             case ResumeSome():
-                self._resume_some(message.conversation_ids)
+                self._resume_some(message.most)
             case Sweep():
                 self._sweep()
             case _ReviveSome():
@@ -199,7 +204,7 @@ class Conversations(Actor):
         if wake.submit is None:
             return
         envelope = Envelope(wake.submit)
-        if record.ref is None and record.mailbox is None:  # an earlier life of this actor lost it with what it failed on
+        if record.ref is None and record.mailbox is None:  # lost with what an earlier life failed on
             record.mailbox = Mailbox(self.system.mailbox_limit, self.system.monotonic)
         mailbox = record.mailbox if record.ref is None else record.ref.actor_inbox
         assert mailbox is not None
@@ -285,17 +290,19 @@ class Conversations(Actor):
         self.log("actor_restarted", path=record.ref.path, incarnation=record.incarnation)
 
     def _revive_some(self, conversation_ids: tuple[str, ...]) -> None:
-        for conversation_id in conversation_ids[:_WOKEN_AT_ONCE]:
+        for conversation_id in conversation_ids[:WOKEN_AT_ONCE]:
             self._revive(conversation_id)
-        if len(conversation_ids) > _WOKEN_AT_ONCE:
-            self.system.tell(self.actor_ref, _ReviveSome(conversation_ids[_WOKEN_AT_ONCE:]))
+        if len(conversation_ids) > WOKEN_AT_ONCE:
+            self.system.tell(self.actor_ref, _ReviveSome(conversation_ids[WOKEN_AT_ONCE:]))
 
-    def _resume_some(self, conversation_ids: tuple[str, ...]) -> None:
-        for conversation_id in conversation_ids[:_WOKEN_AT_ONCE]:
-            self._wake(Wake(conversation_id, None))
-        if len(conversation_ids) > _WOKEN_AT_ONCE:
+    def _resume_some(self, most: int) -> None:
+        unresumed = self._table.unresumed
+        for conversation_id in list(islice(unresumed, most)):
+            self._wake(Wake(conversation_id, None, unresumed[conversation_id]))
+            del unresumed[conversation_id]
+        if unresumed:
             # Through the mailbox, not in a loop: messages that came meanwhile are served in between.
-            self.system.tell(self.actor_ref, ResumeSome(conversation_ids[_WOKEN_AT_ONCE:]))
+            self.system.tell(self.actor_ref, ResumeSome(WOKEN_AT_ONCE))
 
     def _sweep(self) -> None:
         now = self.system.clock.monotonic()

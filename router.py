@@ -21,7 +21,7 @@ from actors.mailbox import Mailbox
 from actors.root import start_root
 from actors.system import ActorSystem
 from conversation.parts import Parts
-from conversations import PATH, Reconfigure, Record, ResumeSome, Sweep, Table, Wake, mailbox_full, plan
+from conversations import PATH, WOKEN_AT_ONCE, Reconfigure, Record, ResumeSome, Sweep, Table, Wake, mailbox_full, plan
 from messages.conversation import Submit
 from messages.inbound import Answer, Cancel, Pause, Refused, Resume, UserMessage
 from messages.plan import Plan, ResolvedPlan
@@ -66,7 +66,7 @@ class Router:
         self.draining = False
         self._conversations = Address(system, PATH, Mailbox(system.mailbox_limit, system.monotonic))
         self._table = Table(self._live, parts, passivate_after)
-        start_root(system, [plan(self._table, self._conversations), *jobs], on_failed)
+        start_root(system, [plan(self._table, self._conversations), *jobs], on_failed, parts.random)
 
     def submit(self, message: UserMessage | Cancel | Pause | Resume, answer: Callable[[Answer], None]) -> None:
         """Take a message; `answer` is called exactly once, from any thread, when it is durable or refused."""
@@ -87,11 +87,10 @@ class Router:
 
     def resume_unfinished(self, conversation_ids: Iterable[str], quarantined: dict[str, str]) -> None:
         """Wake what had work running when the last daemon ended; `quarantined` ones only to be set aside, with why."""
-        for conversation_id, reason in quarantined.items():
-            self._conversations.tell(Wake(conversation_id, None, reason))
-        waiting = tuple(cid for cid in conversation_ids if cid not in quarantined)
-        if waiting:
-            self._conversations.tell(ResumeSome(waiting))
+        self._table.unresumed.update(quarantined)
+        self._table.unresumed.update({cid: None for cid in conversation_ids if cid not in quarantined})
+        if self._table.unresumed:
+            self._conversations.tell(ResumeSome(WOKEN_AT_ONCE))
 
     def reconfigure(self, parts: Parts, passivate_after: float) -> None:
         """Use this for conversations that wake from now on."""

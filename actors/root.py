@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import ClassVar, Final
@@ -22,8 +23,13 @@ class Root(SupervisingActor):
 
     kind: ClassVar[str] = "root"
 
-    def __init__(self, plans: Iterable[ChildPlan], on_failed: Callable[[BaseException | None], None]) -> None:
-        super().__init__(plans, intensity=ROOT_INTENSITY)
+    def __init__(
+        self,
+        plans: Iterable[ChildPlan],
+        on_failed: Callable[[BaseException | None], None],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        super().__init__(plans, intensity=ROOT_INTENSITY, jitter=jitter)
         self._on_failed = on_failed
 
     def on_failure(
@@ -38,7 +44,10 @@ class Root(SupervisingActor):
 
 
 def start_root(
-    system: ActorSystem, plans: Iterable[ChildPlan], on_failed: Callable[[BaseException | None], None]
+    system: ActorSystem,
+    plans: Iterable[ChildPlan],
+    on_failed: Callable[[BaseException | None], None],
+    jitter: Callable[[], float] = random.random,
 ) -> ActorRef[Root]:
     """Start the root of a system; `on_failed` is called once, from a dispatcher thread, and must not block."""
-    return system.spawn(Root, ROOT_PATH, plans, on_failed)
+    return system.spawn(Root, ROOT_PATH, plans, on_failed, jitter)

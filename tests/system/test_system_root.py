@@ -17,7 +17,7 @@ from conversations import PATH, ResumeSome
 from messages.inbound import Cancel, Refused
 from messages.lifecycle import Crash
 
-BROKEN = ResumeSome(None)  # type: ignore[arg-type]  # what it is for: nobody can take it apart
+BROKEN = ResumeSome("many")  # type: ignore[arg-type]  # what it is for: nobody can take it apart
 
 
 @pytest.fixture
