@@ -29,7 +29,7 @@ _LOOKED_AT = 1_000
 _PAGE = 500
 """Events read at once while looking back for the newest request."""
 
-Check = Callable[[], str]
+Check = Callable[[], str | Mapping[str, Any]]
 """Returns what is well, or raises with what is not."""
 
 
@@ -199,7 +199,8 @@ class Views:
         answers: dict[str, dict[str, Any]] = {}
         for name, check in self._checks.items():
             try:
-                answers[name] = {"ok": True, "detail": check()}
+                found = check()
+                answers[name] = {"ok": True, **({"detail": found} if isinstance(found, str) else found)}
             except Exception as error:  # noqa: BLE001  # whatever a check raises is its finding
                 answers[name] = {"ok": False, "detail": f"{type(error).__name__}: {error}"}
         return answers

@@ -268,6 +268,12 @@ class Store(Protocol):
         Raises `StoreOwned`, `StoreIncompatible` or `StoreUnavailable`.
         """
 
+    def open_reading(self) -> bool:
+        """Make the reading verbs work beside whoever owns the store; False when there is nothing to read yet.
+
+        Nothing is owned, migrated or changed. Raises `StoreIncompatible` or `StoreUnavailable`; ended by `close`.
+        """
+
     def close(self) -> None:
         """Give ownership up and disconnect. Safe to call twice."""
 

@@ -78,6 +78,10 @@ class MemoryStore:
 
     # Life
 
+    def open_reading(self) -> bool:
+        """Nothing outlives the process that wrote it."""
+        return bool(self.data.conversations)
+
     def open(self, owner: str) -> int:
         """Become the owner; `owner` is only a name."""
         del owner

@@ -126,7 +126,7 @@ def test_the_given_commands_decide_the_exit_code(orch, called):
     assert orch("migrate", "--status", "--json").exit_code == 75
     assert orch("demo", "--keep", "--http-bind", "127.0.0.1:0").exit_code == 0
     assert [(name, options) for name, _, options in called] == [
-        ("check", {"as_json": True}),
+        ("check", {"as_json": True, "store": False}),
         ("migrate", {"as_json": False, "status": False}),
         ("migrate", {"as_json": True, "status": True}),
         ("demo", {"keep": True}),
