@@ -6,6 +6,7 @@ Reading verbs block for the length of a query: gateways call them on threads of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from actors.execution import Execution
@@ -177,11 +178,15 @@ class Views:
             kinds[row["kind"]] = kinds.get(row["kind"], 0) + 1
             waiting += row["mailbox"]
             restarts += row["restarts"]
+        phases: dict[str, int] = {}
+        quarantined: dict[str, Any] = {"count": 0, "conversations": [], "all_looked_at": False}
+        with suppress(StoreError):  # a person looks here most when the store is away: `store` says so below
+            phases, quarantined = self._store.phase_counts(), self._quarantined()
         return {
             **self._about,
             "draining": self._router.draining,
-            "phases": self._store.phase_counts(),
-            "quarantined": self._quarantined(),
+            "phases": phases,
+            "quarantined": quarantined,
             "conversations_live": self._router.live(),
             "conversations_working": self._router.working(),
             "actors": kinds,

@@ -222,6 +222,17 @@ class AppendRefused:
 Outcome = Committed | AppendRefused
 
 
+@dataclass(frozen=True, slots=True)
+class StoreMark:
+    """Which store this is, and how far it has come: what tells a store from an older copy of itself."""
+
+    store_id: str
+    """Made once, with the store; a copy has the same."""
+    epoch: int
+    beats: int
+    """Counted on by `beat`, never back."""
+
+
 class StoreError(Exception):
     """The store cannot do this."""
 
@@ -267,6 +278,12 @@ class Store(Protocol):
 
         Raises `StoreOwned`, `StoreIncompatible` or `StoreUnavailable`.
         """
+
+    def mark(self) -> StoreMark | None:
+        """Return where the store stands, owning and changing nothing; None when there is none yet. Needs no `open`."""
+
+    def beat(self) -> StoreMark | None:
+        """Count one beat, durably, and return the new mark; None for a store that does not outlive its process."""
 
     def open_reading(self) -> bool:
         """Make the reading verbs work beside whoever owns the store; False when there is nothing to read yet.

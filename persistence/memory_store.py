@@ -25,6 +25,7 @@ from persistence.contract import (
     OwnershipLost,
     ResultRow,
     StoreHealth,
+    StoreMark,
 )
 
 Row = OperationRow | MetricRow | DeadLetterRow
@@ -77,6 +78,14 @@ class MemoryStore:
         self._epoch = 0
 
     # Life
+
+    def mark(self) -> StoreMark | None:
+        """There is no older copy of it."""
+        return None
+
+    def beat(self) -> StoreMark | None:
+        """As `mark`."""
+        return None
 
     def open_reading(self) -> bool:
         """Nothing outlives the process that wrote it."""

@@ -137,7 +137,7 @@ class PostgresReads:
                     name="postgres-readers",
                     min_size=1,
                     max_size=_READERS,
-                    timeout=2.0,
+                    timeout=1.5,
                     reconnect_timeout=1.0,
                     num_workers=2,
                     open=True,

@@ -33,6 +33,7 @@ from persistence.contract import (
     OwnershipLost,
     StoreHealth,
     StoreIncompatible,
+    StoreMark,
     StoreOwned,
     StoreUnavailable,
 )
@@ -93,6 +94,25 @@ class SqliteStore(SqliteReads):
             self.close()
             raise
         return self._epoch
+
+    def mark(self) -> StoreMark | None:
+        """Look over a connection of its own."""
+        try:
+            if not self._applied():
+                return None
+            connection = connect(self._path, read_only=True)
+            try:
+                row = connection.execute(sql.MARK).fetchone()
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            raise _opening(error, self._path) from error
+        return None if row is None else StoreMark(*row)
+
+    def beat(self) -> StoreMark | None:
+        """One row."""
+        self._change(sql.BEAT, ())
+        return self.mark()
 
     def open_reading(self) -> bool:
         """Read beside the owner, over connections that cannot write."""

@@ -486,3 +486,44 @@ class StoreContract:
         for reader in readers:
             reader.join(20)
         assert not wrong
+
+    def test_a_mark_tells_how_far_a_store_has_come(self, world):
+        """Its name stays, its beats count on over every life; looking needs no ownership."""
+        store = world.make()
+        if world.lasting:
+            assert store.mark() is None
+        epoch = store.open("a")
+        first = store.beat()
+        if first is None:  # a store without an older self
+            store.close()
+            return
+        second = store.beat()
+        assert (second.store_id, second.epoch, second.beats) == (first.store_id, epoch, first.beats + 1)
+        assert world.make().mark() == second
+        store.close()
+        later = world.make()
+        assert later.open("b") > epoch
+        assert later.beat().store_id == first.store_id
+        assert later.mark().beats == second.beats + 1
+        world.take_over(later)
+        with pytest.raises(OwnershipLost):
+            later.beat()
+        later.close()
+
+    def test_reading_beside_the_owner(self, world):
+        """Whoever only reads owns nothing and disturbs nobody."""
+        reader = world.make()
+        if world.lasting:
+            assert reader.open_reading() is False
+            reader.close()
+        store = world.make()
+        store.open("a")
+        commit(store, step("c1"))
+        assert reader.open_reading() is True
+        assert reader.load("c1", recent=1).last_seq == 1
+        assert [row.conversation_id for row in reader.conversations(phase=None, after=None, limit=5)] == ["c1"]
+        with pytest.raises(StoreError):
+            commit(reader, step("c1", 1))
+        reader.close()
+        assert commit(store, step("c1", 1))[0].last_seq == 2
+        store.close()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
-from daemon_process import diamond, eventually
+from daemon_process import ROOT, diamond, eventually
 
 from gateway.client import Problem
 
@@ -34,6 +38,20 @@ def _put(store: sqlite3.Connection, conversation_id: str, snapshot: bytes) -> No
     assert store.execute(put, (snapshot, conversation_id)).rowcount == 1
 
 
+def check_store(directory: Path) -> tuple[int, dict[str, Any]]:
+    """Run `check --store` on a daemon's data."""
+    command = [sys.executable, str(ROOT / "run.py"), "check", "--store", "--json", "--data-dir", str(directory)]
+    done = subprocess.run(command, cwd=directory, capture_output=True, check=False, timeout=30)
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_every_conversation_can_be_checked_beside_the_daemon_that_owns_them(make_daemon):
+    daemon = make_daemon().start()
+    with daemon.client() as client:
+        assert client.send("c", "go", plan=diamond("wait", 0.01), wait=10)["status"] == "completed"
+    assert check_store(daemon.directory) == (0, {"store": "sqlite", "checked": 1, "unreadable": []})
+
+
 def test_spoilt_rows_of_two_conversations_harm_no_other(make_daemon):
     """One is saved by its journal, one cannot be and is quarantined, until its row is repaired."""
     daemon = make_daemon(log_level="WARNING").start()
@@ -45,6 +63,9 @@ def test_spoilt_rows_of_two_conversations_harm_no_other(make_daemon):
     database = daemon.directory / "orchestrator.db"
     _spoil(database, "saved", cut=False)
     good = _spoil(database, "lost", cut=True)
+    code, told = check_store(daemon.directory)
+    assert (code, told["checked"]) == (1, 4)
+    assert {row["conversation_id"]: row["journal"] for row in told["unreadable"]} == {"saved": True, "lost": False}
 
     daemon.start()
     with daemon.client() as client:
