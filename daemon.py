@@ -24,6 +24,8 @@ from agents.registry import Registry
 from config import Settings
 from conversation.parts import Parts, RestartPolicy
 from gateway.feed import Feed
+from gateway.redis_door import RedisDoor
+from gateway.redis_payload import Letter
 from gateway.server import HttpServer
 from messages.conversation import Submit
 from messages.failure import clip
@@ -93,6 +95,7 @@ class Daemon:
         self.router: Router | None = None
         self.views: Views | None = None
         self.http: HttpServer | None = None
+        self.redis: RedisDoor | None = None
 
     # Life
 
@@ -112,6 +115,9 @@ class Daemon:
             passivate_after=self.settings.passivate_after,
             admits=self._admits,
         )
+        checks = {"store": self._check_store, "journal": self._check_journal, "agents": self._check_agents}
+        if self.settings.redis_url is not None:
+            checks["redis"] = self._check_redis
         self.views = Views(
             store=self.store,
             writer=self.writer,
@@ -119,9 +125,13 @@ class Daemon:
             execution=self.execution,
             router=router,
             feed=self.feed,
-            checks={"store": self._check_store, "journal": self._check_journal, "agents": self._check_agents},
+            checks=checks,
             about={"version": self.version, "pid": getpid(), "epoch": self.epoch, "host": socket.gethostname()},
+            redis=None if self.settings.redis_url is None else self._redis_status,
+            optional=("redis",),
         )
+        if self.settings.redis_url is not None:
+            self.redis = RedisDoor(self.views, self.settings, bury=self._bury, log=self.telemetry.log)
         quarantined = {
             conversation_id: f"the daemon ended {count} times in a row while this conversation was resumed"
             for conversation_id, count in recoveries.items()
@@ -138,6 +148,8 @@ class Daemon:
                 log=self.telemetry.log,
             )
             self.http.start()
+        if self.redis is not None:
+            self.redis.start(unfinished)
         self.system.timers.schedule(_CLEANUP_EVERY, self._clean_up)
         address = None if self.http is None else self.http.url
         self.telemetry.log("daemon_ready", address=address, epoch=self.epoch, resumed=len(unfinished))
@@ -161,6 +173,8 @@ class Daemon:
 
     def stop(self) -> None:
         """Close the doors and the store; nothing is left running. Safe to call after a failed start."""
+        if self.redis is not None:
+            self.redis.stop()
         if self.http is not None:
             self.http.stop(2.0)
         left = self.system.stop(2.0)
@@ -181,6 +195,8 @@ class Daemon:
             self.router.reconfigure(self._parts(), settings.passivate_after)
         if self.http is not None:
             self.http.configure(settings)
+        if self.redis is not None:
+            self.redis.configure(settings)
 
     # Parts
 
@@ -258,6 +274,14 @@ class Daemon:
     def _check_agents(self) -> str:
         return f"{len(self.registry.names())} agents"
 
+    def _check_redis(self) -> str:
+        if self.redis is None:
+            raise RuntimeError("the Redis door is not open yet")
+        return self.redis.check()
+
+    def _redis_status(self) -> dict[str, Any]:
+        return {} if self.redis is None else self.redis.status()
+
     # Events of the parts
 
     def _ownership_lost(self) -> None:
@@ -309,6 +333,8 @@ class Daemon:
             "threads_abandoned": execution["abandoned"],
             "worker_processes": execution["processes"],
         }
+        if self.redis is not None:
+            figures |= self.redis.gauges()
         return figures
 
     def _write_row(self, row: dict[str, Any]) -> bool:
@@ -317,16 +343,25 @@ class Daemon:
 
     def _keep_dead_letter(self, letter: DeadLetter) -> None:
         """Log a dead letter and keep it where a person can find it."""
-        kind = type(letter.message).__name__
+        message, reason, kind = letter.message, letter.reason, type(letter.message).__name__
+        if isinstance(message, Letter):  # it came over Redis: kept is what was sent, and why in words
+            message, reason, kind = message.content, f"{message.code}: {message.detail}", message.kind
         self.telemetry.log("dead_letter", address=letter.address, reason=letter.reason, kind=kind)
         row = DeadLetterRow(
             at=letter.at_ms,
             address=letter.address,
-            reason=clip(letter.reason),
+            reason=clip(reason),
             kind=kind,
-            body=letter_body(letter.message),
+            body=letter_body(message),
         )
         self.writer.submit_row(row)
+
+    def _bury(self, letter: Letter) -> bool:
+        """Keep what came over Redis and was refused; False when the store could not and it can come again."""
+        if letter.comes_again and not self.writer.available:
+            return False
+        self.system.dead_letters.add(letter.address, letter.code, letter)
+        return True
 
 
 def plan_limits(settings: Settings) -> PlanLimits:
