@@ -37,7 +37,10 @@ COME_AGAIN = frozenset({"draining", "store_unavailable", "mailbox_full"})
 """Refusals that a later try may not get."""
 LETTER_WRITTEN = 1.5
 """Seconds until a dead letter handed to the writer is in the store."""
+LONGEST_WAIT = 0.5
+"""Seconds the server may keep us waiting for new entries: as long may a stop take to be noticed."""
 _IDLE_MS = 10_000
+"""Milliseconds after which an entry that was delivered and is not ours is taken over while we run."""
 _SWEEP_EVERY = 5.0
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
@@ -325,7 +328,7 @@ class Inbox:
         return max(0, min(MAX_LOADED - self._lanes.loaded, MAX_HELD - len(self._lanes), 64))
 
     def _idle_ms(self) -> int:
-        due = [0.5]
+        due = [LONGEST_WAIT]
         if (held := self._lanes.due()) is not None:
             due.append(held - self._now())
         if self._buried:
