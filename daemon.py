@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from os import getpid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
@@ -24,7 +24,6 @@ from agents.registry import Registry
 from config import Settings
 from conversation.parts import Parts, RestartPolicy
 from gateway.feed import Feed
-from gateway.redis_door import RedisDoor
 from gateway.redis_payload import Letter
 from gateway.server import HttpServer
 from messages.conversation import Submit
@@ -47,6 +46,9 @@ from views import Views
 from workflow.memory import MemoryLimits
 from workflow.state import Phase
 from workflow.step import Limits
+
+if TYPE_CHECKING:
+    from gateway.redis_door import RedisDoor
 
 VERSION = "0.1.0"
 
@@ -131,6 +133,8 @@ class Daemon:
             optional=("redis",),
         )
         if self.settings.redis_url is not None:
+            from gateway.redis_door import RedisDoor  # noqa: PLC0415  # the driver is loaded only where it is used
+
             self.redis = RedisDoor(self.views, self.settings, bury=self._bury, log=self.telemetry.log)
         quarantined = {
             conversation_id: f"the daemon ended {count} times in a row while this conversation was resumed"
@@ -343,25 +347,29 @@ class Daemon:
 
     def _keep_dead_letter(self, letter: DeadLetter) -> None:
         """Log a dead letter and keep it where a person can find it."""
-        message, reason, kind = letter.message, letter.reason, type(letter.message).__name__
-        if isinstance(message, Letter):  # it came over Redis: kept is what was sent, and why in words
-            message, reason, kind = message.content, f"{message.code}: {message.detail}", message.kind
+        message = letter.message
+        redis = isinstance(message, Letter)
+        kind = message.kind if redis else type(message).__name__
         self.telemetry.log("dead_letter", address=letter.address, reason=letter.reason, kind=kind)
-        row = DeadLetterRow(
-            at=letter.at_ms,
-            address=letter.address,
-            reason=clip(reason),
-            kind=kind,
-            body=letter_body(message),
-        )
-        self.writer.submit_row(row)
+        if not (redis and message.comes_again):  # that one was kept before it was counted
+            self._keep_letter(letter.address, letter.reason, message)
 
     def _bury(self, letter: Letter) -> bool:
         """Keep what came over Redis and was refused; False when the store could not and it can come again."""
-        if letter.comes_again and not self.writer.available:
+        if letter.comes_again and not (
+            self.writer.available and self._keep_letter(letter.address, letter.code, letter)
+        ):
             return False
         self.system.dead_letters.add(letter.address, letter.code, letter)
         return True
+
+    def _keep_letter(self, address: str, reason: str, message: Any) -> bool:
+        kind = type(message).__name__
+        if isinstance(message, Letter):  # what was sent, and why in words
+            reason, kind, message = f"{message.code}: {message.detail}", message.kind, message.content
+        at = self.system.clock.now_ms()
+        row = DeadLetterRow(at=at, address=address, reason=clip(reason), kind=kind, body=letter_body(message))
+        return self.writer.submit_row(row)
 
 
 def plan_limits(settings: Settings) -> PlanLimits:

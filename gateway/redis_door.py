@@ -3,43 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-from gateway.ports import FrontDoor, Log, Secret, silent
+from gateway.ports import FrontDoor, Log, silent
 from gateway.redis_events import Publisher
 from gateway.redis_inbox import Inbox
 from gateway.redis_link import Link, Place
-from gateway.redis_payload import Letter
+from gateway.redis_ports import Bury, RedisSettings
 from gateway.redis_pubsub import Listener
 from gateway.redis_stream import InboxStream
-
-Bury = Callable[[Letter], bool]
-"""Keeps a dead letter; False when it could not be taken now. Never raises."""
-
-
-class RedisSettings(Protocol):
-    """The settings the Redis door obeys; only `max_message_bytes` may change while it is open."""
-
-    @property
-    def redis_url(self) -> Secret | None:
-        """Where the server is."""
-
-    @property
-    def redis_prefix(self) -> str:
-        """First part of all names."""
-
-    @property
-    def redis_log_length(self) -> int:
-        """Events kept in a conversation's log, about."""
-
-    @property
-    def redis_log_keep(self) -> float:
-        """Seconds a log is kept after its newest event."""
-
-    @property
-    def max_message_bytes(self) -> int:
-        """Largest message taken."""
 
 
 class RedisDoor:

@@ -21,6 +21,7 @@ from gateway.ports import FrontDoor, Log
 from gateway.redis_lanes import Entry, Lanes
 from gateway.redis_link import Link, is_missing_group
 from gateway.redis_payload import FIELD, Letter, from_entry, readable
+from gateway.redis_ports import Bury
 from gateway.redis_stream import InboxStream, Row
 from messages.inbound import Accepted, Answer, Refused
 from messages.wire import WireError
@@ -55,7 +56,7 @@ class Inbox:
         link: Link,
         router: FrontDoor,
         *,
-        bury: Callable[[Letter], bool],
+        bury: Bury,
         tell: Callable[[str, str | None, Refused], None],
         max_bytes: Callable[[], int],
         log: Log,
@@ -76,6 +77,7 @@ class Inbox:
         self._buried: deque[tuple[float, str]] = deque()
         self._forgiven: list[str] = []
         self._sweep_at = 0.0
+        self._sweep_rest: tuple[str | None, int] | None = None
         self._newest = (0, 0)
         self.figures = dict.fromkeys(("received", "accepted", "refused", "retried", "claimed", "lost"), 0)
 
@@ -84,6 +86,7 @@ class Inbox:
         stream = self._stream
         if stream.join(client):
             self._say_gone(client)
+        self._sweep_rest = None
         self._sweep(client, idle_ms=0)
         self._link.up()
         while not self._link.stopping.is_set():
@@ -95,7 +98,7 @@ class Inbox:
                 self._link.stopping.wait(0.2)  # whoever removes it again and again costs five turns a second
                 if stream.join(client):
                     self._say_gone(client)
-                self._sweep_at = 0.0
+                self._sweep_at, self._sweep_rest = 0.0, None
         self._end(client)
 
     def _turn(self, client: Redis) -> None:
@@ -125,9 +128,9 @@ class Inbox:
         for entry_id, fields in entries:
             place = _place(entry_id)
             if place <= self._newest and entry_id not in self._lanes:
-                self._log(
-                    "redis_gap", stream=self._stream.key, count=None, reason=f"ids went back: {entry_id} came as new"
-                )
+                reason = f"ids went back: {entry_id} came as new; the server has lost what it knew, or was told to"
+                self._log("redis_gap", stream=self._stream.key, count=None, reason=reason)
+                self._newest = place  # said once, not for each that follows
             self._newest = max(self._newest, place)
             self._arrive(entry_id, fields, failures=0)
         if entries:
@@ -177,28 +180,38 @@ class Inbox:
         return True
 
     def _sweep(self, client: Redis, *, idle_ms: int) -> None:
-        """Take over what was delivered and never settled: by a daemon that died, or by an answer that got lost."""
+        """Take over what was delivered and never settled: by a daemon that died, or by an answer that got lost.
+
+        Goes on in a later turn when there is no more room; nothing new is read before, so the order is kept.
+        """
+        after, idle_ms = self._sweep_rest or (None, idle_ms)
+        self._sweep_rest = None
         self._sweep_at = self._now() + _SWEEP_EVERY
-        after: str | None = None
-        while self._room() and not self._router.draining:
-            rows: list[Row] = self._stream.pending(client, idle_ms, after)
+        while not self._router.draining:
+            if not (room := self._room()):
+                self._sweep_rest, self._sweep_at = (after, idle_ms), self._now()
+                return
+            rows = self._stream.pending(client, idle_ms, after, room)
             if not rows:
                 return
             after = rows[-1].id
-            mine = set(self._settled) | {entry_id for _, entry_id in self._buried}
-            wanted = [row for row in rows if row.id not in self._lanes and row.id not in mine][: self._room()]
-            found = self._stream.claim(client, [row.id for row in wanted], idle_ms)
-            gone = []
-            for row in wanted:
-                fields = found.get(row.id)
-                if fields is not None:
-                    self.figures["claimed"] += 1
-                    self._arrive(row.id, fields, failures=row.deliveries)
-                elif self._stream.fetch(client, row.id) is None:
-                    gone.append(row.id)
-            if gone:
-                self._lose(gone, "trimmed or deleted before they were settled")
+            self._take_over(client, rows, idle_ms)
             self._submit(client, self._lanes.take(self._now()))
+
+    def _take_over(self, client: Redis, rows: list[Row], idle_ms: int) -> None:
+        ended = {*self._settled, *(entry_id for _, entry_id in self._buried)}
+        wanted = [row for row in rows if row.id not in self._lanes and row.id not in ended]
+        found = self._stream.claim(client, [row.id for row in wanted], idle_ms)
+        gone = []
+        for row in wanted:
+            fields = found.get(row.id)
+            if fields is not None:
+                self.figures["claimed"] += 1
+                self._arrive(row.id, fields, failures=row.deliveries)
+            elif self._stream.fetch(client, row.id) is None:
+                gone.append(row.id)
+        if gone:
+            self._lose(gone, "trimmed or deleted before they were settled")
 
     # Answers
 
@@ -245,13 +258,18 @@ class Inbox:
             self._fail(entry, f"no answer within {ANSWER_WITHIN:g} s")
 
     def _refuse(self, entry_id: str, entry: Entry | None, answer: Refused, fields: dict[bytes, bytes]) -> None:
-        self.figures["refused"] += 1
         message = None if entry is None else entry.message
         conversation_id = None if entry is None else entry.conversation_id
         address = f"{self._stream.key}/{entry_id}"
         kind = "unreadable" if message is None else message.type
         raw = fields.get(FIELD)
         content = message if message is not None else readable(raw if raw is not None else repr(fields).encode())
+        kept = self._bury(Letter(address, answer.code, answer.detail, kind, content, comes_again=True))
+        if not kept:  # it stays pending; one that is not in a lane is looked at again with a later sweep
+            if entry is not None:
+                self._lanes.hold(entry, self._now() + _LONGEST_DELAY, unload=True)
+            return
+        self.figures["refused"] += 1
         self._log(
             "message_refused",
             conversation_id=conversation_id,
@@ -260,14 +278,9 @@ class Inbox:
             code=answer.code,
             reason=answer.detail[:500],
         )
-        kept = self._bury(Letter(address, answer.code, answer.detail, kind, content, comes_again=True))
-        if not kept and entry is not None:
-            self._lanes.hold(entry, self._now() + _LONGEST_DELAY, unload=True)
-            return
         if entry is not None:
             self._lanes.settle(entry)
-        if kept:  # else it stays pending, and is looked at again with a later sweep
-            self._buried.append((self._now() + LETTER_WRITTEN, entry_id))
+        self._buried.append((self._now() + LETTER_WRITTEN, entry_id))
         if conversation_id is not None:
             self._tell(conversation_id, getattr(message, "message_id", None), answer)
 

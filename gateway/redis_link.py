@@ -15,6 +15,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from gateway.ports import Log
+from gateway.redis_ports import BadUrl
 
 ANSWER_WITHIN = 2.0
 """Seconds for an answer of the server; a connection that is slower is given up as half-open."""
@@ -25,10 +26,6 @@ STEADY = 5.0
 """Seconds of work after which a failure counts as the first one again."""
 
 Jitter = Callable[[], float]
-
-
-class BadUrl(ValueError):
-    """The URL cannot be read; the driver's words are not passed on, they can hold the password."""
 
 
 class Place:
@@ -125,14 +122,14 @@ class Link:
             try:
                 client = self._place.connect()
                 work(client)
-            except Exception as error:  # noqa: BLE001  # a door that dies of an error stays shut: it is said and tried again
+            except BaseException as error:  # noqa: BLE001  # a thread that dies of an error shuts its door for good: tried again
                 self.stopping.wait(self._down(error))
             finally:
                 if client is not None:
                     _close(client)
         self.connected = False
 
-    def _down(self, error: Exception) -> float:
+    def _down(self, error: BaseException) -> float:
         """Note a failure; return how long to wait."""
         if self.connected:
             self.connected, self.since = False, time.time()

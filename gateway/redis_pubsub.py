@@ -12,6 +12,7 @@ from redis import Redis
 from gateway.ports import FrontDoor, Log
 from gateway.redis_link import Link
 from gateway.redis_payload import Inbound, Letter, from_channel, readable
+from gateway.redis_ports import Bury
 from messages.inbound import Answer, Refused
 from messages.wire import WireError
 
@@ -20,6 +21,8 @@ SILENT_FOR = 2.0
 """Seconds without a sign of the server after which the connection is given up, pings answered in between."""
 MAX_OPEN = 1_000
 """Messages the daemon has not answered; more wait in the socket."""
+ANSWER_WITHIN = 60.0
+"""Seconds after which a message that is not answered no longer keeps others waiting."""
 PATIENCE = 1.0
 """Seconds to wait for room; then a message is refused, or the server would end the connection and lose more."""
 
@@ -33,7 +36,7 @@ class Listener:
         link: Link,
         router: FrontDoor,
         *,
-        bury: Callable[[Letter], bool],
+        bury: Bury,
         tell: Callable[[str, str | None, Refused], None],
         max_bytes: Callable[[], int],
         log: Log,
@@ -46,7 +49,9 @@ class Listener:
         self._max_bytes = max_bytes
         self._log = log
         self._lock = threading.Lock()
-        self._room = threading.Semaphore(MAX_OPEN)
+        self._room = threading.Condition()
+        self._open: dict[int, float] = {}
+        self._number = 0
         self.figures = dict.fromkeys(("received", "accepted", "refused"), 0)
 
     def work(self, client: Redis) -> None:
@@ -98,13 +103,14 @@ class Listener:
             refused = Refused(code="invalid_body", detail=f"{type(error).__name__} while it was decoded")
             self._refuse(address, conversation_id, None, data, refused)
             return
-        if not self._room.acquire(timeout=PATIENCE):
+        number = self._enter()
+        if number is None:
             detail = f"{MAX_OPEN} messages from pub/sub are not answered yet"
             self._refuse(address, message.conversation_id, message, data, Refused(code="mailbox_full", detail=detail))
             return
 
         def answer(answered: Answer) -> None:
-            self._room.release()
+            self._leave(number)
             if isinstance(answered, Refused):
                 self._refuse(address, message.conversation_id, message, data, answered)
             else:
@@ -113,7 +119,7 @@ class Listener:
         try:
             self._router.submit(message, answer)
         except Exception as error:  # noqa: BLE001  # as above: what the daemon could not take is kept and said
-            self._room.release()
+            self._leave(number)
             refused = Refused(code="internal", detail=f"{type(error).__name__}: {error}")
             self._refuse(address, message.conversation_id, message, data, refused)
 
@@ -135,6 +141,25 @@ class Listener:
         self._bury(Letter(address[:300], refused.code, refused.detail, kind, content))
         if conversation_id is not None:
             self._tell(conversation_id, message_id, refused)
+
+    def _enter(self) -> int | None:
+        """Take one of the places for unanswered messages; None when there is none for too long."""
+        with self._room:
+            if len(self._open) >= MAX_OPEN:
+                # An answer that was lost with an actor's life must not keep its place for ever. Oldest first.
+                late = time.monotonic() - ANSWER_WITHIN
+                for number in [number for number, since in self._open.items() if since < late]:
+                    del self._open[number]
+            if not self._room.wait_for(lambda: len(self._open) < MAX_OPEN, PATIENCE):
+                return None
+            self._number += 1
+            self._open[self._number] = time.monotonic()
+            return self._number
+
+    def _leave(self, number: int) -> None:
+        with self._room:
+            self._open.pop(number, None)
+            self._room.notify()
 
     def _count(self, what: str) -> None:
         with self._lock:

@@ -12,7 +12,6 @@ from redis.exceptions import ResponseError
 CONSUMER = "daemon"
 """One name for all daemons: the store lets only one at a time take messages, and none leaves a consumer behind."""
 _LOOK_EVERY = 2.0
-_PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +59,10 @@ class InboxStream:
             client.ping()
             self._look(client)
 
-    def pending(self, client: Redis, idle_ms: int, after: str | None) -> list[Row]:
-        """Return a page of unacknowledged entries that nobody has touched for `idle_ms`."""
+    def pending(self, client: Redis, idle_ms: int, after: str | None, count: int) -> list[Row]:
+        """Return at most `count` unacknowledged entries that nobody has touched for `idle_ms`."""
         begin = "-" if after is None else f"({after}"
-        rows: Any = client.xpending_range(self.key, self._group, min=begin, max="+", count=_PAGE, idle=idle_ms or None)
+        rows: Any = client.xpending_range(self.key, self._group, min=begin, max="+", count=count, idle=idle_ms or None)
         return [Row(row["message_id"].decode(), int(row["times_delivered"])) for row in rows]
 
     def claim(self, client: Redis, ids: list[str], idle_ms: int) -> dict[str, dict[bytes, bytes]]:

@@ -11,7 +11,7 @@ import pytest
 from redis_running import CLI, SERVER, redis_server, until
 from redis_support import QuickRouter, opened
 
-from gateway import redis_inbox
+from gateway import redis_inbox, redis_pubsub
 from messages.inbound import Refused
 
 pytestmark = pytest.mark.skipif(SERVER is None, reason="there is no redis-server here")
@@ -98,6 +98,19 @@ def take(events, heard):
     message = events.get_message(ignore_subscribe_messages=True, timeout=0.1)
     if message is not None:
         heard.append(json.loads(message["data"]))
+
+    def test_messages_that_are_never_answered_do_not_shut_the_door(self, server, redis, monkeypatch):
+        monkeypatch.setattr(redis_pubsub, "MAX_OPEN", 3)
+        monkeypatch.setattr(redis_pubsub, "PATIENCE", 0.05)
+        with opened(server) as at:
+            for _ in range(3):
+                redis.publish("orch:inject:c1", "mute")
+            redis.publish("orch:inject:c1", "no room")
+            until(lambda: at.letters, "refused")
+            assert at.letters[0].code == "mailbox_full"
+            monkeypatch.setattr(redis_pubsub, "ANSWER_WITHIN", 0.0)
+            redis.publish("orch:inject:c1", "room again")
+            until(lambda: at.router.texts == ["room again"], "taken")
 
 
 class TestStream:
@@ -198,6 +211,17 @@ class TestStream:
             until(at.settled, "settled")
             assert router.texts == ["orphan"]
 
+    def test_all_that_a_dead_daemon_left_is_taken_over_at_once_and_in_order(self, server, redis, monkeypatch):
+        """Also when it is more than there is room for, and before anything new."""
+        monkeypatch.setattr(redis_inbox, "MAX_LOADED", 20)
+        redis.xgroup_create("orch:inbox", "orchestrator", id="0", mkstream=True)
+        for number in range(300):
+            redis.xadd("orch:inbox", {"message": body(str(number))})
+        redis.xreadgroup("orchestrator", "dead", {"orch:inbox": ">"}, count=290)
+        with opened(server) as at:
+            until(at.settled, "settled", 5)
+            assert at.router.texts == [str(number) for number in range(300)]
+
     def test_a_message_the_daemon_never_answers_is_asked_again(self, server, redis, monkeypatch):
         monkeypatch.setattr(redis_inbox, "ANSWER_WITHIN", 0.05)
         monkeypatch.setattr(redis_inbox, "_FIRST_DELAY", 0.01)
@@ -219,10 +243,17 @@ class TestStream:
         monkeypatch.setattr(redis_inbox, "_IDLE_MS", 50)
         monkeypatch.setattr(redis_inbox, "_SWEEP_EVERY", 0.05)
         with opened(server) as at:
-            willing = []
-            at.door.inbox._bury = lambda letter: willing and (at.letters.append(letter) or True)
+            willing, offered = [], []
+
+            def bury(letter):
+                offered.append(letter)
+                at.letters.extend([letter] * len(willing))
+                return bool(willing)
+
+            at.door.inbox._bury = bury
             redis.xadd("orch:inbox", {"message": "rubbish"})
-            until(lambda: at.door.status()["inbox"]["refused"] >= 2, "looked at again")
+            until(lambda: len(offered) >= 2, "looked at again")
+            assert at.door.status()["inbox"]["refused"] == 0
             assert redis.xpending("orch:inbox", "orchestrator")["pending"] == 1
             willing.append(True)
             until(at.settled, "settled")

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from redis_running import SERVER, redis_server, until
 from redis_support import QuickRouter, opened
 
 from gateway import redis_inbox
-from gateway.redis_link import BadUrl, Link, Place
+from gateway.redis_link import Link, Place
+from gateway.redis_ports import BadUrl
 from messages.inbound import Refused
 
 pytestmark = pytest.mark.skipif(SERVER is None, reason="there is no redis-server here")
@@ -197,7 +199,7 @@ def test_the_documented_rights_are_enough_and_narrowed_ones_are_waited_out(serve
 
     with server.client(username="orchestrator", password="secret") as limited:
         for command in (("KEYS", "*"), ("CONFIG", "GET", "*"), ("EVAL", "return 1", "0"), ("SET", "other", "1")):
-            with pytest.raises(ResponseError, match="(?i)no permissions"):
+            with pytest.raises(ResponseError, match=r"(?i)no permissions"):
                 limited.execute_command(*command)
 
 
@@ -229,7 +231,7 @@ def test_work_that_fails_for_any_reason_is_tried_again_with_growing_waits():
     link.start(work)
     link._thread.join(10)
     assert not link._thread.is_alive()
-    waits = [after - before for before, after in zip(tries, tries[1:], strict=False)]
+    waits = [after - before for before, after in pairwise(tries)]
     assert waits == sorted(waits)
     assert 0.04 < waits[0] < waits[-1] < 1.0
     assert told[0][1]["level"] == "error"
