@@ -12,6 +12,7 @@ from messages.events import Event
 
 PAGE = 500
 _LIST_PAGE = 200
+_MARK_EVERY_MS = 1_000
 MARGIN_MS = 60_000
 """How much earlier than the mark a change may have been decided and yet be passed on only later."""
 
@@ -27,11 +28,13 @@ class CatchUp:
         self._send = send
         self._marked = 0
 
-    def mark(self, client: Redis, at_ms: int) -> None:
-        """Note on the server that all events up to a time are logged."""
-        if at_ms - self._marked >= 1_000:
-            client.set(f"{self._prefix}:log-mark", at_ms)
-            self._marked = at_ms
+    def mark(self, client: Redis, at_ms: int) -> bool:
+        """Note on the server that all events up to a time are logged; False when that was done a moment ago."""
+        if 0 <= at_ms - self._marked < _MARK_EVERY_MS:
+            return False
+        client.set(f"{self._prefix}:log-mark", at_ms)
+        self._marked = at_ms
+        return True
 
     def missed(self, client: Redis) -> list[str]:
         """Return the conversations that changed since the mark, oldest change first; none when there is no mark."""

@@ -61,6 +61,7 @@ class Publisher:
         self._catch_up = CatchUp(prefix, router, self._send)
         self._unsubscribe: Unsubscribe | None = None
         self._dropped_told = 0
+        self._marked: int | None = None
         self.figures = dict.fromkeys(("published", "logged", "dropped", "caught_up"), 0)
 
     def listen(self, unfinished: list[str]) -> None:
@@ -134,7 +135,8 @@ class Publisher:
             self._bring_up(client, behind)
         if not events and behind is None:
             client.ping()
-            self._catch_up.mark(client, began)
+            if self._marked != self.figures["logged"] and self._catch_up.mark(client, began):
+                self._marked = self.figures["logged"]
         self._say_dropped()
 
     def _pass_on(self, client: Redis, events: list[Event]) -> None:

@@ -116,6 +116,34 @@ def test_a_group_or_stream_that_is_removed_is_made_anew(server, redis, blow):
         assert at.door.connected
 
 
+def test_logs_of_a_server_that_lost_its_data_are_filled_from_the_journal(server, redis):
+    """When their conversation goes on: what was logged before is not taken for still there."""
+    with opened(server) as at:
+        for _ in range(3):
+            at.router.tick("c1")
+        until(lambda: redis.xlen("orch:log:c1") == 3, "the log")
+        server.kill()
+        server.start()
+        at.connected()
+        until(lambda: at.door.status()["events"]["reconnects"] == 1, "back")
+        at.router.tick("c1")
+        until(lambda: [entry_id for entry_id, _ in redis.xrange("orch:log:c1")] == [b"1-0", b"2-0", b"3-0", b"4-0"])
+
+
+def test_events_that_waited_while_the_server_was_frozen_are_logged_afterwards(server, redis):
+    with opened(server) as at:
+        server.freeze()
+        at.router.tick("sent")
+        until(lambda: at.door.status()["events"]["waiting"] == 0, "one is being sent")
+        at.router.tick("queued")
+        until(lambda: not at.door._links["events"].connected, "noticed", 6)
+        at.router.tick("afterwards")
+        server.thaw()
+        until(
+            lambda: all(redis.xlen(f"orch:log:{name}") == 1 for name in ("sent", "queued", "afterwards")), "all three"
+        )
+
+
 def test_a_group_that_is_removed_all_the_time_is_no_hot_loop(server, redis):
     with opened(server) as at:
         deadline = time.monotonic() + 1.0
@@ -158,7 +186,9 @@ def test_a_wrong_password_is_waited_out_and_never_said(server, redis):
 
 def acl_rules() -> list[str]:
     """Return the rights of the daemon's user, from the page that recommends them."""
-    found = re.search(r"ACL SETUSER orchestrator (.+?)\n```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    found = re.search(
+        r"^ACL SETUSER orchestrator (.+?)\n```", DOCS.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
     assert found is not None
     return found.group(1).replace("\\\n", " ").split()
 
@@ -241,4 +271,5 @@ def test_an_unreadable_address_is_refused_without_showing_it():
     with pytest.raises(BadUrl) as caught:
         Place("redis://user:secret@host:port/")
     assert "secret" not in str(caught.value)
+    assert Place("redis://user:secret@somewhere/").clean("the secret is out") == "the *** is out"
     assert "secret" not in Place("redis://user:secret@somewhere:1234/0").address
