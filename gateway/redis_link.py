@@ -11,6 +11,7 @@ from typing import Any
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool, parse_url
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
@@ -52,8 +53,11 @@ class Place:
         }
 
     def connect(self) -> Redis:
-        """Return a client; it connects with its first command."""
-        return Redis(connection_pool=ConnectionPool(**self._options))
+        """Return a client; it connects with its first command, and never again.
+
+        The driver would replace an idle connection that broke without a word, and with it what the server knew.
+        """
+        return Redis(connection_pool=ConnectionPool(**self._options, redis_connect_func=_once(), max_connections=1))
 
     def clean(self, text: str) -> str:
         """Return a text without the password."""
@@ -149,6 +153,20 @@ class Link:
             said = {"error_message": self.last_error, "retry_delay": round(delay, 3)}
             self._log("redis_lost", level=level, link=self.name, **said)
         return delay
+
+
+def _once() -> Callable[[Any], None]:
+    """Return what sets a connection up, the first time it is asked."""
+    used = False
+
+    def set_up(connection: Any) -> None:
+        nonlocal used
+        if used:
+            raise RedisConnectionError("the server closed the connection")
+        used = True
+        connection.on_connect()
+
+    return set_up
 
 
 def _close(client: Redis) -> None:
