@@ -20,8 +20,9 @@ from redis.exceptions import ResponseError
 from gateway.ports import FrontDoor, Log
 from gateway.redis_lanes import Entry, Lanes
 from gateway.redis_link import Link, is_missing_group
-from gateway.redis_payload import FIELD, Letter, from_entry, readable
-from gateway.redis_ports import Bury
+from gateway.redis_payload import FIELD, from_entry
+from gateway.redis_ports import Bury, Tell
+from gateway.redis_settling import Settling
 from gateway.redis_stream import InboxStream, Row
 from messages.inbound import Accepted, Answer, Refused
 from messages.wire import WireError
@@ -36,8 +37,6 @@ ANSWER_WITHIN = 30.0
 """Seconds the daemon may take to make a message durable or refuse it; then it is asked again, which is safe."""
 COME_AGAIN = frozenset({"draining", "store_unavailable", "mailbox_full"})
 """Refusals that a later try may not get."""
-LETTER_WRITTEN = 1.5
-"""Seconds until a dead letter handed to the writer is in the store."""
 LONGEST_WAIT = 0.5
 """Seconds the server may keep us waiting for new entries: as long may a stop take to be noticed."""
 _IDLE_MS = 10_000
@@ -57,7 +56,7 @@ class Inbox:
         router: FrontDoor,
         *,
         bury: Bury,
-        tell: Callable[[str, str | None, Refused], None],
+        tell: Tell,
         max_bytes: Callable[[], int],
         log: Log,
         clock: Callable[[], float] = time.monotonic,
@@ -65,21 +64,17 @@ class Inbox:
         self._stream = stream
         self._link = link
         self._router = router
-        self._bury = bury
-        self._tell = tell
         self._max_bytes = max_bytes
         self._log = log
         self._now = clock
         self._lanes = Lanes()
         self._answers: deque[tuple[str, Answer]] = deque()
         self._answered = threading.Event()
-        self._settled: list[str] = []
-        self._buried: deque[tuple[float, str]] = deque()
-        self._forgiven: list[str] = []
+        self._settling = Settling(stream, bury=bury, tell=tell, log=log, clock=clock)
         self._sweep_at = 0.0
         self._sweep_rest: tuple[str | None, int] | None = None
         self._newest = (0, 0)
-        self.figures = dict.fromkeys(("received", "accepted", "refused", "retried", "claimed", "lost"), 0)
+        self.figures = dict.fromkeys(("received", "accepted", "retried", "claimed"), 0)
 
     def work(self, client: Redis) -> None:
         """Serve the stream until the link stops."""
@@ -103,7 +98,7 @@ class Inbox:
 
     def _turn(self, client: Redis) -> None:
         self._take_answers()
-        self._flush(client)
+        self._settling.flush(client)
         if not self._router.draining:
             now = self._now()
             self._ask_again(now)
@@ -142,15 +137,15 @@ class Inbox:
         self.figures["received"] += 1
         if failures >= MAX_DELIVERIES:
             detail = f"delivered {failures + 1} times without an end"
-            self._refuse(entry_id, None, Refused(code="delivered_too_often", detail=detail), fields)
+            self._settling.refuse(entry_id, None, Refused(code="delivered_too_often", detail=detail), fields)
             return
         try:
             message = from_entry(entry_id, fields, max_bytes=self._max_bytes())
         except WireError as error:
-            self._refuse(entry_id, None, Refused(code=error.code, detail=error.detail), fields)
+            self._settling.refuse(entry_id, None, Refused(code=error.code, detail=error.detail), fields)
         except Exception as error:  # noqa: BLE001  # whatever a hostile body brings about, its entry must come to an end
             refused = Refused(code="invalid_body", detail=f"{type(error).__name__} while it was decoded")
-            self._refuse(entry_id, None, refused, fields)
+            self._settling.refuse(entry_id, None, refused, fields)
         else:
             self._lanes.add(Entry(entry_id, message.conversation_id, message, failures))
 
@@ -173,7 +168,7 @@ class Inbox:
         fields = self._stream.fetch(client, entry.id)
         if fields is None:
             self._lanes.settle(entry)
-            self._lose([entry.id], "trimmed or deleted while it waited")
+            self._settling.lose([entry.id], "trimmed or deleted while it waited")
             return False
         message = from_entry(entry.id, fields, max_bytes=max(self._max_bytes(), len(fields.get(FIELD, b""))))
         self._lanes.load(entry, message)
@@ -199,8 +194,7 @@ class Inbox:
             self._submit(client, self._lanes.take(self._now()))
 
     def _take_over(self, client: Redis, rows: list[Row], idle_ms: int) -> None:
-        ended = {*self._settled, *(entry_id for _, entry_id in self._buried)}
-        wanted = [row for row in rows if row.id not in self._lanes and row.id not in ended]
+        wanted = [row for row in rows if row.id not in self._lanes and row.id not in self._settling]
         found = self._stream.claim(client, [row.id for row in wanted], idle_ms)
         gone = []
         for row in wanted:
@@ -211,7 +205,7 @@ class Inbox:
             elif self._stream.fetch(client, row.id) is None:
                 gone.append(row.id)
         if gone:
-            self._lose(gone, "trimmed or deleted before they were settled")
+            self._settling.lose(gone, "trimmed or deleted before they were settled")
 
     # Answers
 
@@ -229,18 +223,18 @@ class Inbox:
             if isinstance(answer, Accepted):
                 self.figures["accepted"] += 1
                 self._lanes.settle(entry)
-                self._settled.append(entry_id)
+                self._settling.accept(entry_id)
             elif answer.code in COME_AGAIN:
                 if self._lanes.is_asked(entry):
                     self._hold(entry, answer)
             else:
-                self._refuse(entry_id, entry, answer, {})
+                self._refuse(entry, answer)
 
     def _hold(self, entry: Entry, answer: Refused) -> None:
         self.figures["retried"] += 1
         delay = max(min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** min(entry.refusals, 10)), 0.0)
         if entry.refusals == 0:
-            self._forgiven.append(entry.id)  # it was answered: its deliveries so far were no failures of its own
+            self._settling.forgive(entry.id)  # it was answered: its deliveries so far were no failures of its own
         entry.refusals += 1
         entry.failures = 0
         self._lanes.hold(entry, self._now() + delay, unload=answer.code == "mailbox_full" or entry.refusals > 2)
@@ -249,7 +243,7 @@ class Inbox:
         entry.failures += 1
         if entry.failures >= MAX_DELIVERIES:
             detail = f"tried {entry.failures} times without an end; at last {why}"
-            self._refuse(entry.id, entry, Refused(code="delivered_too_often", detail=detail), {})
+            self._refuse(entry, Refused(code="delivered_too_often", detail=detail))
         else:
             self._lanes.hold(entry, self._now() + _FIRST_DELAY * 2.0**entry.failures, unload=False)
 
@@ -257,45 +251,13 @@ class Inbox:
         for entry in self._lanes.overdue(now - ANSWER_WITHIN):
             self._fail(entry, f"no answer within {ANSWER_WITHIN:g} s")
 
-    def _refuse(self, entry_id: str, entry: Entry | None, answer: Refused, fields: dict[bytes, bytes]) -> None:
-        message = None if entry is None else entry.message
-        conversation_id = None if entry is None else entry.conversation_id
-        address = f"{self._stream.key}/{entry_id}"
-        kind = "unreadable" if message is None else message.type
-        raw = fields.get(FIELD)
-        content = message if message is not None else readable(raw if raw is not None else repr(fields).encode())
-        kept = self._bury(Letter(address, answer.code, answer.detail, kind, content, comes_again=True))
-        if not kept:  # it stays pending; one that is not in a lane is looked at again with a later sweep
-            if entry is not None:
-                self._lanes.hold(entry, self._now() + _LONGEST_DELAY, unload=True)
-            return
-        self.figures["refused"] += 1
-        self._log(
-            "message_refused",
-            conversation_id=conversation_id,
-            message_id=getattr(message, "message_id", None),
-            door="redis",
-            code=answer.code,
-            reason=answer.detail[:500],
-        )
-        if entry is not None:
+    def _refuse(self, entry: Entry, answer: Refused) -> None:
+        if entry.message is None:
+            return  # a late second answer while it waits without its body: it is asked again, and the letter is whole
+        if self._settling.refuse(entry.id, entry.message, answer, {}):
             self._lanes.settle(entry)
-        self._buried.append((self._now() + LETTER_WRITTEN, entry_id))
-        if conversation_id is not None:
-            self._tell(conversation_id, getattr(message, "message_id", None), answer)
-
-    # Out
-
-    def _flush(self, client: Redis, *, at_once: bool = False) -> None:
-        while self._buried and (at_once or self._buried[0][0] <= self._now()):
-            self._settled.append(self._buried.popleft()[1])
-        if self._forgiven:
-            self._stream.forgive(client, self._forgiven)
-            self._forgiven.clear()
-        while self._settled:
-            some = self._settled[:500]
-            self._stream.settle(client, some)
-            del self._settled[: len(some)]
+        else:
+            self._lanes.hold(entry, self._now() + _LONGEST_DELAY, unload=True)
 
     def _end(self, client: Redis) -> None:
         """Settle what is answered in time; what is not stays pending, and its deliveries are not held against it."""
@@ -304,20 +266,14 @@ class Inbox:
             self._rest(0.01)
             self._take_answers()
         self._take_answers()
-        self._flush(client, at_once=True)
+        self._settling.flush(client, at_once=True)
         self._stream.forgive(client, self._lanes.ids())
-
-    def _lose(self, ids: list[str], reason: str) -> None:
-        self.figures["lost"] += len(ids)
-        self._settled.extend(ids)
-        shown = ", ".join(ids[:20]) + (", ..." if len(ids) > 20 else "")
-        self._log("redis_gap", stream=self._stream.key, count=len(ids), reason=f"{reason}: {shown}")
 
     def _say_gone(self, client: Redis) -> None:
         """Say that the group had to be made anew, and what may be missing because of it."""
         left = self._stream.length(client)
         unread = max(0, self._stream.unread - left) if self._stream.unread is not None else 0
-        self.figures["lost"] += unread
+        self._settling.lost += unread
         self._newest = (0, 0)
         reason = f"the consumer group was gone and was made anew; the stream has {left} entries"
         self._log("redis_gap", stream=self._stream.key, count=unread, reason=reason)
@@ -328,6 +284,8 @@ class Inbox:
         """Return what `status` shows of it."""
         return {
             **self.figures,
+            "refused": self._settling.refused,
+            "lost": self._settling.lost,
             "in_flight": self._lanes.loaded,
             "waiting": len(self._lanes) - self._lanes.loaded,
             "pending": self._stream.pending_count,
@@ -344,8 +302,8 @@ class Inbox:
         due = [LONGEST_WAIT]
         if (held := self._lanes.due()) is not None:
             due.append(held - self._now())
-        if self._buried:
-            due.append(self._buried[0][0] - self._now())
+        if (written := self._settling.due()) is not None:
+            due.append(written - self._now())
         return max(1, round(min(due) * 1000))
 
     def _rest(self, seconds: float) -> None:

@@ -73,9 +73,9 @@ class Lanes:
         """Return the entries whose turn it is."""
         while self._later and self._later[0][0] <= now:
             self._ready.append(heappop(self._later)[2])
-        taken = [entry for entry in self._ready if entry.id in self._known]
+        taken = {e.id: e for e in self._ready if e.id in self._known and e.id not in self._asked}
         self._ready.clear()
-        return taken
+        return list(taken.values())
 
     def ask(self, entry: Entry, now: float) -> None:
         """Note that the daemon is asked."""

@@ -7,9 +7,14 @@ from typing import Protocol
 
 from gateway.ports import Secret
 from gateway.redis_payload import Letter
+from messages.inbound import Refused
 
 Bury = Callable[[Letter], bool]
 """Keeps a dead letter; False when it could not be taken now. Never raises."""
+
+
+Tell = Callable[[str, str | None, Refused], None]
+"""Publishes that a message (conversation, message id) was refused. Never raises, never waits."""
 
 
 class RedisSettings(Protocol):

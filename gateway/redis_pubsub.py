@@ -12,7 +12,7 @@ from redis import Redis
 from gateway.ports import FrontDoor, Log
 from gateway.redis_link import Link
 from gateway.redis_payload import Inbound, Letter, from_channel, readable
-from gateway.redis_ports import Bury
+from gateway.redis_ports import Bury, Tell
 from messages.inbound import Answer, Refused
 from messages.wire import WireError
 
@@ -37,7 +37,7 @@ class Listener:
         router: FrontDoor,
         *,
         bury: Bury,
-        tell: Callable[[str, str | None, Refused], None],
+        tell: Tell,
         max_bytes: Callable[[], int],
         log: Log,
     ) -> None:

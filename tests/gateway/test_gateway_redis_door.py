@@ -11,7 +11,7 @@ import pytest
 from redis_running import CLI, SERVER, redis_server, until
 from redis_support import QuickRouter, opened
 
-from gateway import redis_inbox, redis_pubsub
+from gateway import redis_inbox, redis_pubsub, redis_settling
 from messages.inbound import Refused
 
 pytestmark = pytest.mark.skipif(SERVER is None, reason="there is no redis-server here")
@@ -39,7 +39,7 @@ def server(shared):
 @pytest.fixture(autouse=True)
 def quick_letters(monkeypatch):
     """No writer is behind these doors whose commit had to be waited for."""
-    monkeypatch.setattr(redis_inbox, "LETTER_WRITTEN", 0.05)
+    monkeypatch.setattr(redis_settling, "LETTER_WRITTEN", 0.05)
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ class TestStream:
                 at.letters.extend([letter] * len(willing))
                 return bool(willing)
 
-            at.door.inbox._bury = bury
+            at.door.inbox._settling._bury = bury
             redis.xadd("orch:inbox", {"message": "rubbish"})
             until(lambda: len(offered) >= 2, "looked at again")
             assert at.door.status()["inbox"]["refused"] == 0

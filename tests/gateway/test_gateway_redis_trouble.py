@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 from redis_running import SERVER, redis_server, until
 from redis_support import QuickRouter, opened
 
-from gateway import redis_inbox
+from gateway import redis_settling
 from gateway.redis_link import Link, Place
 from gateway.redis_ports import BadUrl
 from messages.inbound import Refused
@@ -194,7 +194,7 @@ def acl_rules() -> list[str]:
 
 
 def test_the_documented_rights_are_enough_and_narrowed_ones_are_waited_out(server, redis, monkeypatch):
-    monkeypatch.setattr(redis_inbox, "LETTER_WRITTEN", 0.05)
+    monkeypatch.setattr(redis_settling, "LETTER_WRITTEN", 0.05)
     rules = [rule if rule[0] not in "<>" else ">secret" for rule in acl_rules()]
     redis.execute_command("ACL", "SETUSER", "orchestrator", *rules)
     redis.xgroup_create("orch:inbox", "orchestrator", id="0", mkstream=True)
