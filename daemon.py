@@ -73,6 +73,9 @@ class Daemon:
         self.version = version
         self.lost = threading.Event()
         """Set when another daemon has taken the store over: this one must end."""
+        self.lost_reason = ""
+        self.failed: str | None = None
+        """Why the root of the actor tree gave up, once it has: nothing works any more, and the process must end."""
         self.epoch = 0
         self.registry = build_registry(settings)
         self._limits = plan_limits(settings)
@@ -104,6 +107,11 @@ class Daemon:
     def start(self) -> None:
         """Take the store, take up what was unfinished, open the doors."""
         self.epoch = self.store.open(owner_name())
+        health = self.store.health()
+        if not health.durable:
+            self.telemetry.log(
+                "caution", message=f"the {health.kind} store can lose what was acknowledged: {health.detail}"
+            )
         recoveries = self.store.count_recoveries()
         unfinished = self.store.unfinished()
         self.writer.start()
@@ -116,6 +124,7 @@ class Daemon:
             check_plan=self._check_plan,
             passivate_after=self.settings.passivate_after,
             admits=self._admits,
+            on_failed=self._root_failed,
         )
         checks = {"store": self._check_store, "journal": self._check_journal, "agents": self._check_agents}
         if self.settings.redis_url is not None:
@@ -266,9 +275,9 @@ class Daemon:
 
     # Checks
 
-    def _check_store(self) -> str:
+    def _check_store(self) -> dict[str, Any]:
         health = self.store.health()
-        return f"{health.kind}: {health.detail}"
+        return {"detail": f"{health.kind}: {health.detail}", "durable": health.durable}
 
     def _check_journal(self) -> str:
         if not self.writer.available:
@@ -288,9 +297,17 @@ class Daemon:
 
     # Events of the parts
 
-    def _ownership_lost(self) -> None:
-        self.telemetry.log("ownership_lost", epoch=self.epoch)
+    def _ownership_lost(self, reason: str) -> None:
+        self.telemetry.log("ownership_lost", epoch=self.epoch, error_message=reason)
+        self.lost_reason = reason
         self.lost.set()
+
+    def _root_failed(self, error: BaseException | None) -> None:
+        kind, message = type(error).__name__, clip(str(error))
+        self.telemetry.log("daemon_failed", error_type=kind, error_message=message)
+        if self.router is not None:
+            self.router.draining = True
+        self.failed = f"{kind}: {message}"
 
     def _late(self, call: Any, what: str) -> None:
         if "CancelledError" in what:

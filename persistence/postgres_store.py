@@ -99,6 +99,18 @@ class PostgresStore(PostgresReads):
         self._renewer.start()
         return self._epoch
 
+    def open_reading(self) -> bool:
+        """Read beside the owner, over connections that cannot write."""
+        try:
+            with Connection.connect(**connect_options(self._dsn)) as connection:
+                self._check_version(connection)
+                if not _applied(connection):
+                    return False
+        except psycopg.Error as error:
+            raise unavailable(error, self._dsn) from None
+        self._open_readers()
+        return True
+
     def close(self) -> None:
         """Give the ownership back, so that the next owner need not wait, and disconnect."""
         self._closing.set()

@@ -289,7 +289,7 @@ LOAD: Final = (
     + """
 local c, recent = ARGV[1], ARGV[2]
 local state = redis.call('HMGET', base .. ':state:' .. c, 'last_seq', 'snapshot', 'snapshot_seq', 'open_seq',
-    'open_requests')
+    'open_requests', 'phase')
 if not state[1] then return {} end
 local results = {}
 for i, request in ipairs(cjson.decode(state[5])) do
@@ -307,11 +307,13 @@ if state[4] ~= '' then
         fields[#fields + 1] = field
     end
 end
-return {state[1], state[2], state[3], redis.call('XRANGE', base .. ':journal:' .. c, tonumber(state[3]) + 1, '+'),
-    results, fetch(c, fields), redis.call('HGETALL', base .. ':forgotten:' .. c)}
+local from = 1
+if ARGV[3] == '0' then from = tonumber(state[3]) + 1 end
+return {state[1], state[2], state[3], redis.call('XRANGE', base .. ':journal:' .. c, from, '+'),
+    results, fetch(c, fields), redis.call('HGETALL', base .. ':forgotten:' .. c), state[6]}
 """
 )
-"""ARGV: conversation, how many remarks. As of one moment."""
+"""ARGV: conversation, how many remarks, 1 for the whole journal. As of one moment."""
 
 MEMORY: Final = (
     _BASE

@@ -95,6 +95,17 @@ class RedisStore(RedisReads):
         self._renewer.start()
         return self._epoch
 
+    def open_reading(self) -> bool:
+        """Read beside the owner."""
+        self.close()
+        self._connect()
+        form = self._run("HGET", self._owner_key, "format")
+        if form is not None and int(form) > _FORMAT:
+            self._disconnect()
+            newer = f"{self._base} has format {int(form)}, written by a newer version; it is left as it is"
+            raise StoreIncompatible(newer)
+        return form is not None
+
     def close(self) -> None:
         """Give the lease back, so that the next owner need not wait for its end."""
         self._closing.set()

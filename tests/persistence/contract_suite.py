@@ -229,6 +229,24 @@ class StoreContract:
         assert (loaded.snapshot, loaded.snapshot_seq, loaded.last_seq) == (b"s2", 2, 5)
         assert [(row.first_seq, row.last_seq) for row in loaded.entries] == [(3, 4), (5, 5)]
 
+    def test_the_whole_journal_is_read_as_if_there_were_no_snapshot(self, store: Any) -> None:
+        assert store.load("nobody", recent=9, whole=True) == Loaded("nobody")
+        last = fill(store, turns=3)
+        rows = (result("r7", "a"),)
+        extra = {"results": rows, "open_request_ids": ("r7",), "oldest_open_seq": 3, "phase": "executing"}
+        commit(store, step("c1", last, snapshot=b"s7", **extra), step("c1", last + 1, 2, **extra | {"results": ()}))
+        usual, whole = store.load("c1", recent=1), store.load("c1", recent=1, whole=True)
+        assert [(row.first_seq, row.last_seq) for row in usual.entries] == [(8, 9)]
+        assert [(row.first_seq, row.last_seq) for row in whole.entries] == [(1, 2), (3, 4), (5, 6), (7, 7), (8, 9)]
+        entries = tuple(store.entries("c1", after=0, limit=99))
+        assert whole == replace(usual, snapshot=None, snapshot_seq=0, entries=entries, phase="executing")
+        assert (whole.results, [row.seq for row in whole.memory]) == (rows, [3, 4, 5, 6])
+
+    def test_the_whole_journal_begins_where_retention_cut_it(self, store: Any) -> None:
+        commit(store, step(), step("c1", 1, snapshot=b"s2"), step("c1", 2))
+        store.cleanup(10_000, **(NEVER | {"keep_journal_ms": 0}))
+        assert [row.first_seq for row in store.load("c1", recent=9, whole=True).entries] == [3]
+
     def test_load_brings_the_newest_remarks_only(self, store: Any) -> None:
         fill(store, turns=20)
         assert [row.seq for row in store.load("c1", recent=5).memory] == [36, 37, 38, 39, 40]
