@@ -42,7 +42,7 @@ from supervision.backoff import Backoff
 from supervision.spec import ChildSpec, RestartType
 from synthesis.load import load_synthesizer
 from telemetry.telemetry import Telemetry
-from views import Views
+from views import Check, Views
 from workflow.memory import MemoryLimits
 from workflow.state import Phase
 from workflow.step import Limits
@@ -126,7 +126,7 @@ class Daemon:
             admits=self._admits,
             on_failed=self._root_failed,
         )
-        checks = {"store": self._check_store, "journal": self._check_journal, "agents": self._check_agents}
+        checks: dict[str, Check] = {"store": self._check_store, "journal": self._check_journal, "agents": self._check_agents}
         if self.settings.redis_url is not None:
             checks["redis"] = self._check_redis
         self.views = Views(
