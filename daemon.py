@@ -126,7 +126,11 @@ class Daemon:
             admits=self._admits,
             on_failed=self._root_failed,
         )
-        checks: dict[str, Check] = {"store": self._check_store, "journal": self._check_journal, "agents": self._check_agents}
+        checks: dict[str, Check] = {
+            "store": self._check_store,
+            "journal": self._check_journal,
+            "agents": self._check_agents,
+        }
         if self.settings.redis_url is not None:
             checks["redis"] = self._check_redis
         self.views = Views(
