@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from os import getpid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
@@ -25,6 +25,7 @@ from agents.registry import Registry
 from config import Settings
 from conversation.parts import Parts, RestartPolicy
 from gateway.feed import Feed
+from gateway.redis_payload import Letter
 from gateway.server import HttpServer
 from messages.conversation import Submit
 from messages.failure import clip
@@ -43,10 +44,13 @@ from supervision.backoff import Backoff
 from supervision.spec import ChildSpec, RestartType
 from synthesis.load import load_synthesizer
 from telemetry.telemetry import Telemetry
-from views import Views
+from views import Check, Views
 from workflow.memory import MemoryLimits
 from workflow.state import Phase
 from workflow.step import Limits
+
+if TYPE_CHECKING:
+    from gateway.redis_door import RedisDoor
 
 VERSION = "0.1.0"
 
@@ -99,6 +103,7 @@ class Daemon:
         self.router: Router | None = None
         self.views: Views | None = None
         self.http: HttpServer | None = None
+        self.redis: RedisDoor | None = None
 
     # Life
 
@@ -128,6 +133,13 @@ class Daemon:
             admits=self._admits,
             on_failed=self._root_failed,
         )
+        checks: dict[str, Check] = {
+            "store": self._check_store,
+            "journal": self._check_journal,
+            "agents": self._check_agents,
+        }
+        if self.settings.redis_url is not None:
+            checks["redis"] = self._check_redis
         self.views = Views(
             store=self.store,
             writer=self.writer,
@@ -135,9 +147,15 @@ class Daemon:
             execution=self.execution,
             router=router,
             feed=self.feed,
-            checks={"store": self._check_store, "journal": self._check_journal, "agents": self._check_agents},
+            checks=checks,
             about={"version": self.version, "pid": getpid(), "epoch": self.epoch, "host": socket.gethostname()},
+            redis=None if self.settings.redis_url is None else self._redis_status,
+            optional=("redis",),
         )
+        if self.settings.redis_url is not None:
+            from gateway.redis_door import RedisDoor  # noqa: PLC0415  # the driver is loaded only where it is used
+
+            self.redis = RedisDoor(self.views, self.settings, bury=self._bury, log=self.telemetry.log)
         quarantined = {
             conversation_id: f"the daemon ended {count} times in a row while this conversation was resumed"
             for conversation_id, count in recoveries.items()
@@ -154,6 +172,8 @@ class Daemon:
                 log=self.telemetry.log,
             )
             self.http.start()
+        if self.redis is not None:
+            self.redis.start(unfinished)
         self.system.timers.schedule(_CLEANUP_EVERY, self._clean_up)
         self.system.timers.schedule(_BEAT_EVERY, self._beat_on)
         address = None if self.http is None else self.http.url
@@ -178,6 +198,8 @@ class Daemon:
 
     def stop(self) -> None:
         """Close the doors and the store; nothing is left running. Safe to call after a failed start."""
+        if self.redis is not None:
+            self.redis.stop()
         if self.http is not None:
             self.http.stop(2.0)
         left = self.system.stop(2.0)
@@ -201,6 +223,8 @@ class Daemon:
             self.router.reconfigure(self._parts(), settings.passivate_after)
         if self.http is not None:
             self.http.configure(settings)
+        if self.redis is not None:
+            self.redis.configure(settings)
 
     # Parts
 
@@ -280,6 +304,14 @@ class Daemon:
     def _check_agents(self) -> str:
         return f"{len(self.registry.names())} agents"
 
+    def _check_redis(self) -> str:
+        if self.redis is None:
+            raise RuntimeError("the Redis door is not open yet")
+        return self.redis.check()
+
+    def _redis_status(self) -> dict[str, Any]:
+        return {} if self.redis is None else self.redis.status()
+
     # Events of the parts
 
     def _ownership_lost(self, reason: str) -> None:
@@ -353,6 +385,8 @@ class Daemon:
             "threads_abandoned": execution["abandoned"],
             "worker_processes": execution["processes"],
         }
+        if self.redis is not None:
+            figures |= self.redis.gauges()
         return figures
 
     def _write_row(self, row: dict[str, Any]) -> bool:
@@ -361,16 +395,29 @@ class Daemon:
 
     def _keep_dead_letter(self, letter: DeadLetter) -> None:
         """Log a dead letter and keep it where a person can find it."""
-        kind = type(letter.message).__name__
+        message = letter.message
+        redis = isinstance(message, Letter)
+        kind = message.kind if redis else type(message).__name__
         self.telemetry.log("dead_letter", address=letter.address, reason=letter.reason, kind=kind)
-        row = DeadLetterRow(
-            at=letter.at_ms,
-            address=letter.address,
-            reason=clip(letter.reason),
-            kind=kind,
-            body=letter_body(letter.message),
-        )
-        self.writer.submit_row(row)
+        if not (redis and message.comes_again):  # that one was kept before it was counted
+            self._keep_letter(letter.address, letter.reason, message)
+
+    def _bury(self, letter: Letter) -> bool:
+        """Keep what came over Redis and was refused; False when the store could not and it can come again."""
+        if letter.comes_again and not (
+            self.writer.available and self._keep_letter(letter.address, letter.code, letter)
+        ):
+            return False
+        self.system.dead_letters.add(letter.address, letter.code, letter)
+        return True
+
+    def _keep_letter(self, address: str, reason: str, message: Any) -> bool:
+        kind = type(message).__name__
+        if isinstance(message, Letter):  # what was sent, and why in words
+            reason, kind, message = f"{message.code}: {message.detail}", message.kind, message.content
+        at = self.system.clock.now_ms()
+        row = DeadLetterRow(at=at, address=address, reason=clip(reason), kind=kind, body=letter_body(message))
+        return self.writer.submit_row(row)
 
 
 def plan_limits(settings: Settings) -> PlanLimits:

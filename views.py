@@ -5,7 +5,7 @@ Reading verbs block for the length of a query: gateways call them on threads of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -48,7 +48,10 @@ class Views:
         feed: Feed,
         checks: Mapping[str, Check],
         about: Mapping[str, Any],
+        redis: Callable[[], Mapping[str, Any]] | None = None,
+        optional: Collection[str] = (),
     ) -> None:
+        """`redis` gives the Redis door's figures; `optional` names checks without which messages are taken still."""
         self._store = store
         self._writer = writer
         self._system = system
@@ -57,6 +60,8 @@ class Views:
         self.feed = feed
         self._checks = checks
         self._about = about
+        self._redis = redis
+        self._optional = optional
 
     # Doing
 
@@ -196,6 +201,7 @@ class Views:
             "journal": dict(self._writer.stats()),
             "execution": dict(self._execution.stats()),
             "dead_letters": {"total": self._system.dead_letters.total, **self._system.dead_letters.by_reason},
+            **({} if self._redis is None else {"redis": dict(self._redis())}),
             "readiness": self.readiness(),
         }
 
@@ -208,6 +214,8 @@ class Views:
                 answers[name] = {"ok": True, **({"detail": found} if isinstance(found, str) else found)}
             except Exception as error:  # noqa: BLE001  # whatever a check raises is its finding
                 answers[name] = {"ok": False, "detail": f"{type(error).__name__}: {error}"}
+                if name in self._optional:
+                    answers[name]["optional"] = True
         return answers
 
     def _store_status(self) -> dict[str, Any]:

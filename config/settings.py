@@ -166,6 +166,10 @@ class Settings(BaseSettings):
         "orch"
     )
     """First part of every Redis key and channel."""
+    redis_log_length: Annotated[Whole, About("events"), Field(ge=1)] = 10_000
+    """Events that each conversation's log on Redis keeps, about; the journal keeps them all."""
+    redis_log_keep: Annotated[Duration, About("s"), Field(gt=0)] = 604_800.0
+    """How long a conversation's log stays on Redis after its newest event."""
     max_message_bytes: Annotated[Size, About("bytes", live=True), Field(ge=1)] = 1 << 20
     """Largest message taken."""
     max_result_bytes: Annotated[Size, About("bytes", live=True), Field(ge=1)] = 4 << 20

@@ -37,7 +37,7 @@ def probe_routes(door: Doorway) -> APIRouter:
         checks["draining"] = {"ok": not draining, "detail": "about to stop" if draining else "takes new work"}
         if not door.access.knows(dict(request.scope["headers"])):
             checks = {name: {"ok": check["ok"]} for name, check in checks.items()}
-        ready = all(check["ok"] for check in checks.values())
+        ready = all(check["ok"] for check in found.values() if not check.get("optional")) and not draining
         status = "draining" if draining else "ready" if ready else "not_ready"
         body = {"status": status, "checks": checks}
         return json_answer(body, 200 if ready else 503, None if ready else {"Retry-After": "2"})

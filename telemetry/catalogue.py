@@ -222,9 +222,14 @@ EVENTS: Final[dict[str, Event]] = {
     "cleaned_up": Event("debug", "Expired rows were deleted.", ("store", "rows")),
     # Doors
     "http_request": Event("info", "An HTTP request was answered.", ("method", "route", "status", "code")),
-    "redis_connected": Event("info", "The Redis door is open.", ("address",), _BOTH),
+    "redis_connected": Event(
+        "info", "A link of the Redis door is up: inbox, pubsub or events.", ("address", "link", "reconnects"), _BOTH
+    ),
     "redis_lost": Event(
-        "warning", "Redis does not answer; the daemon goes on without it.", ("error_message", "retry_delay"), _NOTABLE
+        "warning",
+        "Redis does not serve a link; the daemon goes on without it.",
+        ("error_message", "retry_delay", "link"),
+        _NOTABLE,
     ),
     "redis_gap": Event(
         "warning", "Messages on Redis were lost before they were read.", ("stream", "count", "reason"), _BOTH

@@ -1,0 +1,96 @@
+"""How stream entries end: acknowledged and deleted, after a dead letter where they were refused."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from redis import Redis
+
+from gateway.ports import Log
+from gateway.redis_payload import FIELD, Inbound, Letter, readable
+from gateway.redis_ports import Bury, Tell
+from gateway.redis_stream import InboxStream
+from messages.inbound import Refused
+
+LETTER_WRITTEN = 1.5
+"""Seconds until a dead letter handed to the writer is in the store; its entry is acknowledged after that."""
+_AT_ONCE = 500
+
+
+class Settling:
+    """Used by one thread. What could not be sent to the server is kept and sent over the next connection."""
+
+    def __init__(self, stream: InboxStream, *, bury: Bury, tell: Tell, log: Log, clock: Callable[[], float]) -> None:
+        self._stream = stream
+        self._bury = bury
+        self._tell = tell
+        self._log = log
+        self._now = clock
+        self._settled: list[str] = []
+        self._buried: deque[tuple[float, str]] = deque()
+        self._forgiven: list[str] = []
+        self.refused = 0
+        self.lost = 0
+
+    def __contains__(self, entry_id: str) -> bool:
+        """Whether an entry has ended and the server only does not know it."""
+        return entry_id in self._settled or any(entry_id == one for _, one in self._buried)
+
+    def accept(self, entry_id: str) -> None:
+        """End an entry that is journaled."""
+        self._settled.append(entry_id)
+
+    def refuse(self, entry_id: str, message: Inbound | None, answer: Refused, fields: dict[bytes, bytes]) -> bool:
+        """End an entry that was refused for good; False when its dead letter cannot be kept now: it stays as it is.
+
+        `fields` are shown when there is no message.
+        """
+        address = f"{self._stream.key}/{entry_id}"
+        kind = "unreadable" if message is None else message.type
+        raw = fields.get(FIELD)
+        content = message if message is not None else readable(raw if raw is not None else repr(fields).encode())
+        if not self._bury(Letter(address, answer.code, answer.detail, kind, content, comes_again=True)):
+            return False
+        self.refused += 1
+        conversation_id = None if message is None else message.conversation_id
+        message_id = getattr(message, "message_id", None)
+        self._log(
+            "message_refused",
+            conversation_id=conversation_id,
+            message_id=message_id,
+            door="redis",
+            code=answer.code,
+            reason=answer.detail[:500],
+        )
+        self._buried.append((self._now() + LETTER_WRITTEN, entry_id))
+        if conversation_id is not None:
+            self._tell(conversation_id, message_id, answer)
+        return True
+
+    def lose(self, ids: list[str], reason: str) -> None:
+        """End entries whose body is gone."""
+        self.lost += len(ids)
+        self._settled.extend(ids)
+        shown = ", ".join(ids[:20]) + (", ..." if len(ids) > 20 else "")
+        self._log("redis_gap", stream=self._stream.key, count=len(ids), reason=f"{reason}: {shown}")
+
+    def forgive(self, entry_id: str) -> None:
+        """Hold an entry's deliveries so far not against it."""
+        self._forgiven.append(entry_id)
+
+    def flush(self, client: Redis, *, at_once: bool = False) -> None:
+        """Tell the server; `at_once`: also of those whose dead letter may not be written yet."""
+        while self._buried and (at_once or self._buried[0][0] <= self._now()):
+            self._settled.append(self._buried.popleft()[1])
+        if self._forgiven:
+            self._stream.forgive(client, self._forgiven)
+            self._forgiven.clear()
+        while self._settled:
+            some = self._settled[:_AT_ONCE]
+            self._stream.settle(client, some)
+            del self._settled[: len(some)]
+
+    def due(self) -> float | None:
+        """Return when there is something to tell next."""
+        return self._buried[0][0] if self._buried else None

@@ -1,0 +1,166 @@
+"""The Redis door of a real daemon, with both it and the server killed in the middle of work."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections import Counter
+
+import httpx2
+import pytest
+from daemon_process import eventually, node
+from ledger_agents import read_ledger
+from redis.exceptions import RedisError
+from redis_running import SERVER, redis_server, until
+
+from cli.exit_codes import DONE
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(SERVER is None, reason="there is no redis-server here"),
+]
+MESSAGES = 300
+PLAN = {"nodes": [node("a", "wait", seconds=0.01)]}
+
+
+def message(conversation_id: str, text: str = "go", **more) -> str:
+    fields = {"type": "user_message", "conversation_id": conversation_id, "text": text, "plan": PLAN, **more}
+    return json.dumps(fields)
+
+
+def get(daemon, path):
+    return httpx2.get(daemon.url + path, trust_env=False, timeout=10)
+
+
+@pytest.fixture
+def server():
+    with redis_server("--appendonly", "yes", "--appendfsync", "always") as server:
+        yield server
+
+
+@pytest.fixture
+def redis(server):
+    with server.client() as client:
+        yield client
+
+
+def settled(redis) -> bool:
+    return redis.xlen("orch:inbox") == 0 and redis.xpending("orch:inbox", "orchestrator")["pending"] == 0
+
+
+def log_of(redis, conversation_id):
+    return [json.loads(fields[b"event"]) for _, fields in redis.xrange(f"orch:log:{conversation_id}")]
+
+
+def test_300_messages_are_answered_once_each_though_server_and_daemon_are_killed(make_daemon, server, redis):
+    """Nothing is lost from the stream, nothing runs twice, and the logs have every event once."""
+    daemon = make_daemon(redis_url=server.url, quarantine_after="50").start()
+    ids = [f"c{number % 60}" for number in range(MESSAGES)]
+
+    def send(number: int) -> None:
+        """Retry until the server has it; a message id makes a second copy harmless."""
+        body = message(ids[number], text=f"number {number}", message_id=f"m{number}")
+
+        def added() -> bool:
+            with contextlib.suppress(RedisError, OSError):
+                return bool(redis.xadd("orch:inbox", {"message": body}))
+            return False
+
+        until(added, "added")
+
+    unfinished = []
+    for number in range(MESSAGES):
+        send(number)
+        if number in (60, 180):
+            server.kill()
+            server.start()
+        if number in (120, 240):
+            daemon.kill()
+            unfinished.append(number + 1 - len([line for line in read_ledger(daemon.ledger) if line[0] == "end"]))
+            daemon.start()
+    assert any(unfinished), "the kills came too late to prove anything"
+    until(lambda: settled(redis), "settled", 40)
+    with daemon.client() as client:
+        for conversation_id in sorted(set(ids)):
+            expected = {f"m{number}" for number, cid in enumerate(ids) if cid == conversation_id}
+
+            def replies(conversation_id=conversation_id, expected=expected):
+                events = list(client.events(conversation_id))
+                got = Counter(event["message_id"] for event in events if event["type"] == "reply.sent")
+                return events if set(got) == expected else None
+
+            events = eventually(replies, f"all replies of {conversation_id}", 40)
+            for kind in ("reply.sent", "message.accepted"):
+                assert Counter(event["message_id"] for event in events if event["type"] == kind) == Counter(expected)
+            until(lambda: log_of(redis, conversation_id) == events, "the log is the journal", 10)  # noqa: B023  # used at once
+    assert get(daemon, "/api/v1/deadletters").json()["dead_letters"] == []
+    assert daemon.stop() == DONE
+
+
+def test_the_same_message_over_http_and_the_stream_runs_once(make_daemon, server, redis):
+    daemon = make_daemon(redis_url=server.url).start()
+    with daemon.client() as client:
+        first = client.send("c", "go", message_id="m1", plan=PLAN, wait=10)
+        redis.xadd("orch:inbox", {"message": message("c", message_id="m1")})
+        redis.publish("orch:inject:c", message("c", message_id="m1"))
+        until(lambda: settled(redis), "settled")
+        again = client.send("c", "go", message_id="m1", plan=PLAN, wait=10)
+        assert again == first
+        assert [event["type"] for event in client.events("c")].count("reply.sent") == 1
+        redis.xadd("orch:inbox", {"message": message("c", text="another body", message_id="m1")})
+
+        def letters():
+            return get(daemon, "/api/v1/deadletters").json()["dead_letters"]
+
+        (letter,) = eventually(letters, "the dead letter")
+        assert letter["reason"].startswith("message_id_conflict")
+        assert json.loads(letter["body"])["text"] == "another body"
+    assert len([line for line in read_ledger(daemon.ledger) if line[0] == "start"]) == 1
+
+
+def test_a_daemon_serves_http_while_redis_is_away_and_says_so(make_daemon, server, redis):
+    """`readyz` names it, stays 200, and the events of that time are logged afterwards."""
+    daemon = make_daemon(redis_url=server.url).start()
+    eventually(lambda: get(daemon, "/readyz").json()["checks"]["redis"]["ok"], "connected")
+    server.kill()
+    with daemon.client() as client:
+        eventually(lambda: not get(daemon, "/readyz").json()["checks"]["redis"]["ok"], "noticed")
+        assert get(daemon, "/readyz").status_code == 200
+        client.send("c", "go", plan=PLAN, wait=10)
+        status = get(daemon, "/api/v1/status").json()["redis"]
+        assert not status["connected"]
+        assert "ConnectionError" in status["events"]["last_error"]
+        assert b"orchestrator_redis_up 0.0" in get(daemon, "/metrics").content
+        server.start()
+        began = time.monotonic()
+        until(lambda: redis.publish("orch:inject:c", "hello"), "listening again")
+        assert time.monotonic() - began < 2
+        until(lambda: len(log_of(redis, "c")) >= 8, "the log")
+        events = list(client.events("c"))
+        assert log_of(redis, "c")[: len(events)] == events
+        assert b"orchestrator_redis_up 1.0" in get(daemon, "/metrics").content
+
+
+def test_a_daemon_starts_without_redis_and_stops_in_time(make_daemon, server):
+    server.kill()
+    daemon = make_daemon(redis_url=server.url).start()
+    assert get(daemon, "/readyz").status_code == 200
+    began = time.monotonic()
+    assert daemon.stop() == DONE
+    assert time.monotonic() - began < 5
+
+
+def test_a_draining_daemon_leaves_the_stream_to_the_next_one(make_daemon, server, redis):
+    daemon = make_daemon(redis_url=server.url, drain_timeout="3").start()
+    with daemon.client() as client:
+        client.send("long", "go", plan={"nodes": [node("a", "wait", seconds=1.0)]})
+        daemon.signal(15)
+        eventually(lambda: get(daemon, "/readyz").json()["status"] == "draining", "draining")
+        redis.xadd("orch:inbox", {"message": message("late")})
+    assert daemon.wait() == DONE
+    assert redis.xlen("orch:inbox") == 1
+    assert log_of(redis, "long")[-2]["type"] == "reply.sent"
+    daemon.start()
+    until(lambda: settled(redis), "settled")
+    until(lambda: any(event["type"] == "reply.sent" for event in log_of(redis, "late")), "the reply")
