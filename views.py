@@ -6,11 +6,13 @@ Reading verbs block for the length of a query: gateways call them on threads of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from actors.execution import Execution
 from actors.system import ActorSystem
 from conversation.plan_view import newest_request, plan_view
+from conversation.why import why_all, why_request
 from conversations import PATH as CONVERSATIONS
 from gateway.conversation_routes import conversation_line
 from gateway.feed import Feed
@@ -18,7 +20,7 @@ from messages.events import Event, rfc3339
 from messages.inbound import Answer, Cancel, Pause, Resume, UserMessage
 from messages.lifecycle import Crash
 from persistence.contract import ConversationRow, Store, StoreError
-from persistence.history import read_events
+from persistence.history import read_bare, read_events
 from persistence.writer import Writer
 from router import Router
 
@@ -92,6 +94,19 @@ class Views:
             return None
         newest = self._newest(conversation_id, row.last_seq)
         return {"conversation_id": conversation_id, "phase": row.phase, **(newest or {"nodes": []})}
+
+    def why(
+        self, conversation_id: str, *, request_id: str | None, after: int | None, limit: int
+    ) -> dict[str, Any] | None:
+        """Return trees of causes: of one request, of the newest, or with `after` of the next `limit` messages."""
+        row = self._store.conversation(conversation_id)
+        if row is None:
+            return None
+        read = partial(read_bare, self._store, conversation_id)
+        if after is not None:
+            return why_all(read, after, limit)
+        found = why_request(read, row.last_seq, request_id)
+        return {"roots": [], "left_out": 0, "next": None} if found is None else found
 
     def messages(self, conversation_id: str, after: int, limit: int) -> list[dict[str, Any]] | None:
         """Return what was said after sequence number `after`, or None for an unknown conversation."""
