@@ -14,6 +14,8 @@ from typing import Any
 from pydantic_core import to_json
 
 from actors.agent import AgentActor
+from actors.blocking_pool import PoolExhausted
+from actors.breakers import CircuitOpen
 from actors.dead_letters import DeadLetter
 from actors.dispatcher import ThreadDispatcher
 from actors.execution import Execution
@@ -38,6 +40,7 @@ from planning.load import load_planner, resolve_draft
 from planning.resolve import InvalidPlan, PlanLimits, resolve
 from router import PlanRefused, Router
 from supervision.backoff import Backoff
+from supervision.breaker import BreakerSpec
 from supervision.spec import ChildSpec, RestartType
 from synthesis.load import load_synthesizer
 from telemetry.telemetry import Telemetry
@@ -83,6 +86,7 @@ class Daemon:
             max_result_bytes=settings.max_result_bytes,
             log=telemetry.log,
             on_late=self._late,
+            breaker=breaker_spec(settings),
         )
         self.system = ActorSystem(
             dispatcher=ThreadDispatcher(threads=settings.dispatcher_threads, name="orchestrator"),
@@ -177,6 +181,7 @@ class Daemon:
         """Obey changed settings where that is possible while running; work in flight keeps what it started with."""
         self.settings = settings
         self._limits = plan_limits(settings)
+        self.execution.breakers.default = breaker_spec(settings)
         if self.router is not None:
             self.router.reconfigure(self._parts(), settings.passivate_after)
         if self.http is not None:
@@ -230,7 +235,9 @@ class Daemon:
         child = ChildSpec(id=role, restart=RestartType.TRANSIENT, backoff=backoff, max_restarts=settings.max_retries)
         if spec is None:
             return RestartPolicy(child)
-        return RestartPolicy(child, transient=tuple(spec.transient), permanent=tuple(spec.permanent))
+        # Refusals of our own are transient whatever the agent says of errors: it was not called.
+        ours = (CircuitOpen, PoolExhausted)
+        return RestartPolicy(child, transient=(*spec.transient, *ours), permanent=tuple(spec.permanent))
 
     def _check_plan(self, plan: Plan) -> ResolvedPlan:
         try:
@@ -308,7 +315,13 @@ class Daemon:
             "threads_busy": execution["busy"],
             "threads_abandoned": execution["abandoned"],
             "worker_processes": execution["processes"],
+            "breakers_open": sum(agent["breaker"] == "open" for agent in execution["agents"].values()),
         }
+        for name, agent in execution["agents"].items():
+            figures["agent_breaker_state", name] = BREAKER_STATES.index(agent["breaker"])
+            figures["agent_calls_running", name] = agent["running"]
+            figures["agent_calls_waiting", name] = agent["waiting"]
+            figures["agent_threads_abandoned", name] = agent["abandoned"]
         return figures
 
     def _write_row(self, row: dict[str, Any]) -> bool:
@@ -332,6 +345,16 @@ class Daemon:
 def plan_limits(settings: Settings) -> PlanLimits:
     """Return what the settings say about plans."""
     return PlanLimits(max_nodes=settings.max_agent_calls, timeout=settings.agent_timeout, retries=settings.max_retries)
+
+
+def breaker_spec(settings: Settings) -> BreakerSpec:
+    """Return what the settings say about leaving agents alone."""
+    return BreakerSpec(
+        failures=settings.breaker_failures,
+        window=settings.breaker_window,
+        reset=settings.breaker_reset,
+        max_reset=settings.breaker_max_reset,
+    )
 
 
 def build_registry(settings: Settings) -> Registry:
@@ -367,6 +390,8 @@ def letter_body(message: Any) -> bytes:
     return body if len(body) <= _LETTER_BYTES else to_json({"clipped": body[:_LETTER_BYTES].decode("utf-8", "replace")})
 
 
+BREAKER_STATES = ("closed", "half_open", "open")
+"""Their place is the value of `orchestrator_agent_breaker_state`."""
 _LETTER_BYTES = 65_536
 _CLEANUP_EVERY = 300.0
 """Seconds between deletions of expired rows."""

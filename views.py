@@ -169,6 +169,8 @@ class Views:
         kinds: dict[str, int] = {}
         waiting = 0
         restarts = 0
+        execution = self._execution.stats()
+        agents = execution.pop("agents")
         for row in self.actors():
             kinds[row["kind"]] = kinds.get(row["kind"], 0) + 1
             waiting += row["mailbox"]
@@ -184,7 +186,8 @@ class Views:
             "restarts_of_live_actors": restarts,
             "store": self._store_status(),
             "journal": dict(self._writer.stats()),
-            "execution": dict(self._execution.stats()),
+            "execution": execution,
+            "agents": agents,
             "dead_letters": {"total": self._system.dead_letters.total, **self._system.dead_letters.by_reason},
             "readiness": self.readiness(),
         }

@@ -98,6 +98,15 @@ class Settings(BaseSettings):
     ] = None
     """Quiet time after which a restart count begins anew; the mean of backoff minimum and maximum when absent."""
 
+    breaker_failures: Annotated[Whole, About("failures", live=True), Field(ge=0, le=10_000)] = 10
+    """Transient failures of an agent in a row, over all conversations, after which it is left alone; 0: never."""
+    breaker_window: Annotated[Duration, About("s", live=True), Field(gt=0)] = 60.0
+    """Time within which these failures must lie."""
+    breaker_reset: Annotated[Duration, About("s", live=True), Field(gt=0)] = 30.0
+    """How long it is left alone; then one call at a time tries, and each failure doubles this."""
+    breaker_max_reset: Annotated[Duration, About("s", live=True), Field(gt=0)] = 300.0
+    """The longest that doubling comes to."""
+
     # Store
 
     state_storage: Annotated[Literal["sqlite", "postgres", "redis", "memory"], About()] = "sqlite"

@@ -313,3 +313,26 @@ def test_nobody_is_left_without_an_answer_while_a_supervisor_leaves(talk):
         if ref is not None:
             talk.daemon.system.tell(ref, Stop(ref))  # what a supervisor tells itself when it passivates
     assert len(talk.wait_for("reply.sent", 300)) == 300
+
+
+def test_an_agent_left_alone_is_waited_for_and_its_breaker_is_shown():
+    """Two failures open it; the third try is refused at once, waits for the time left, and then succeeds."""
+    policy_agents.WELL.clear()
+    with talking() as talk:
+        talk.say(plan={"nodes": [{"id": "a", "agent": "ailing"}]})
+        refused = talk.wait_for("node.failed", 3)[2]
+        policy_agents.WELL.set()
+        assert (refused.error.type, refused.error.error_class) == ("circuit_open", "transient")
+        assert 0 < refused.error.retry_after <= 0.3
+        waited = talk.wait_for("node.retrying", 3)[2]
+        assert waited.delay == refused.error.retry_after
+        assert "Retry-After" in waited.reason
+        shown = talk.daemon.views.status()["agents"]["ailing"]
+        assert shown["breaker"] in ("open", "half_open", "closed")
+        assert talk.wait_for("reply.sent")[0].status == "completed"
+        assert policy_agents.CALLS == ["ailing"] * 3
+        assert talk.daemon.views.status()["agents"]["ailing"]["breaker"] == "closed"
+        metrics = talk.daemon.telemetry.metrics_text().decode()
+        assert 'orchestrator_agent_breaker_state{agent="ailing"} 0.0' in metrics
+        assert 'orchestrator_agent_calls_waiting{agent="ailing"} 0.0' in metrics
+        assert 'orchestrator_breaker_openings_total{agent="ailing"} 1.0' in metrics
