@@ -24,6 +24,7 @@ from actors.synthesizer import SynthesizerActor
 from actors.system import ActorSystem
 from agents.registry import Registry
 from config import Settings
+from conversation.load import Load
 from conversation.parts import Parts, RestartPolicy
 from gateway.feed import Feed
 from gateway.server import HttpServer
@@ -87,6 +88,7 @@ class Daemon:
             log=telemetry.log,
             on_late=self._late,
             breaker=breaker_spec(settings),
+            abandoned_limit=settings.abandoned_limit,
         )
         self.system = ActorSystem(
             dispatcher=ThreadDispatcher(threads=settings.dispatcher_threads, name="orchestrator"),
@@ -94,6 +96,7 @@ class Daemon:
             mailbox_limit=settings.mailbox_limit,
         )
         self.system.dead_letters.listen(self._keep_dead_letter)
+        self.load = Load(settings.max_unfinished)
         self.router: Router | None = None
         self.views: Views | None = None
         self.http: HttpServer | None = None
@@ -124,6 +127,7 @@ class Daemon:
             router=router,
             feed=self.feed,
             checks={"store": self._check_store, "journal": self._check_journal, "agents": self._check_agents},
+            load=self.load,
             about={"version": self.version, "pid": getpid(), "epoch": self.epoch, "host": socket.gethostname()},
         )
         quarantined = {
@@ -182,6 +186,8 @@ class Daemon:
         self.settings = settings
         self._limits = plan_limits(settings)
         self.execution.breakers.default = breaker_spec(settings)
+        self.execution.abandoned_limit = settings.abandoned_limit
+        self.load.limit = settings.max_unfinished
         if self.router is not None:
             self.router.reconfigure(self._parts(), settings.passivate_after)
         if self.http is not None:
@@ -209,7 +215,11 @@ class Daemon:
             },
             policy=self._policy,
             random=random.random,
-            limits=Limits(parallel_threshold=settings.parallel_threshold, max_replans=settings.max_replans),
+            limits=Limits(
+                parallel_threshold=settings.parallel_threshold,
+                max_replans=settings.max_replans,
+                request_timeout=settings.request_timeout,
+            ),
             memory_limits=MemoryLimits(
                 max_context_tokens=settings.max_context_tokens,
                 recent_messages=settings.recent_messages_limit,
@@ -218,7 +228,8 @@ class Daemon:
             busy_policy=settings.busy_policy,
             keep_results=settings.persist_agent_state,
             snapshot_every=settings.snapshot_every,
-            queue_limit=settings.mailbox_limit,
+            queue_limit=settings.queue_limit,
+            load=self.load,
         )
 
     def _policy(self, role: str, agent: str) -> RestartPolicy:
@@ -309,6 +320,7 @@ class Daemon:
         execution = self.execution.stats()
         figures: dict[str | tuple[str, str], float] = {
             "conversations_live": 0 if self.router is None else self.router.live(),
+            "requests_unfinished": self.load.total,
             "journal_pending": journal["pending"],
             "journal_commits": journal["commits"],
             "journal_appends": journal["appends"],

@@ -26,7 +26,7 @@ from conversation.parts import Parts
 from conversation.reception import Found, Reception, answer_to
 from conversation.reports import report
 from messages.agent import NodeResult, Progress, RetryDue
-from messages.conversation import Quarantine, Submit
+from messages.conversation import Deadline, Quarantine, Submit
 from messages.events import AgentProgress, Journaled
 from messages.inbound import Answer, Refused
 from messages.lifecycle import ChildFailed, ChildStopped, Crash, Passivate, Recovered, RestartRequested
@@ -116,7 +116,7 @@ class Supervisor(Actor):
             case Submit():
                 self.last_active = self.system.clock.monotonic()
                 self._reception.take(message)
-            case NodeResult() | PlanReady() | Synthesized() | RetryDue():
+            case NodeResult() | PlanReady() | Synthesized() | RetryDue() | Deadline():
                 self.tell_core(message)
             case ChildFailed():
                 self._child_failed(message)
@@ -157,6 +157,7 @@ class Supervisor(Actor):
         self.state = self._durable = woken.state
         self._memory = woken.memory
         self._snapshot_seq = woken.snapshot_seq
+        self._parts.load.note(self.state)
         if self.state.request is not None:
             self.log("recovered", phase=self.state.phase.value, seq=self.state.seq)
             self.tell_core(Recovered())
@@ -212,6 +213,7 @@ class Supervisor(Actor):
             keep_results=self._parts.keep_results,
         )
         self.state, self._memory = state, memory
+        self._parts.load.note(state)
         if due:
             self._snapshot_seq = state.seq
         self._reception.note(events, submit, 0 if self._durable is None else self._durable.seq)

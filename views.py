@@ -11,6 +11,7 @@ from typing import Any
 
 from actors.execution import Execution
 from actors.system import ActorSystem
+from conversation.load import Load
 from conversation.plan_view import newest_request, plan_view
 from conversation.why import why_all, why_request
 from conversations import PATH as CONVERSATIONS
@@ -43,6 +44,7 @@ class Views:
         execution: Execution,
         router: Router,
         feed: Feed,
+        load: Load,
         checks: Mapping[str, Check],
         about: Mapping[str, Any],
     ) -> None:
@@ -52,6 +54,7 @@ class Views:
         self._execution = execution
         self._router = router
         self.feed = feed
+        self._load = load
         self._checks = checks
         self._about = about
 
@@ -181,6 +184,8 @@ class Views:
             "phases": self._store.phase_counts(),
             "conversations_live": self._router.live(),
             "conversations_working": self._router.working(),
+            "requests_unfinished": self._load.total,
+            "requests_limit": self._load.limit,
             "actors": kinds,
             "messages_waiting": waiting,
             "restarts_of_live_actors": restarts,

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from structlog.contextvars import bind_contextvars
 
-from actors.blocking_pool import BlockingPool, Job, PoolExhausted
+from actors.blocking_pool import BlockingPool, Job, PoolExhausted, TooManyAbandoned
 from actors.breakers import Breakers, CircuitOpen
 from actors.call import Call
 from actors.event_loop import EventLoop
@@ -57,10 +57,12 @@ class Execution:
         loop_blocked_after: float = 1.0,
         worker_idle: float = 60.0,
         breaker: BreakerSpec | None = None,
+        abandoned_limit: int | None = None,
     ) -> None:
         """`grace`: seconds an idle process gets for its exit handlers. `worker_idle`: seconds until it is ended.
 
         `breaker`: when agents are left alone; None: only those that set `breaker_failures` themselves.
+        `abandoned_limit`: threads that one agent may leave behind until it is refused; None: as the pool has.
         """
         self._max_bytes = max_result_bytes
         self._log = log if log is not None else _silent
@@ -82,6 +84,8 @@ class Execution:
             output=self._printed,
         )
         self._gates: dict[str, Gate] = {}
+        self.abandoned_limit = abandoned_limit
+        """May be changed while running."""
         self.breakers = Breakers(breaker or BreakerSpec(failures=0), log=self._log)
         self._calls: set[Call] = set()
         self._lock = threading.Lock()
@@ -114,13 +118,20 @@ class Execution:
 
     def stats(self) -> dict[str, Any]:
         """Return figures of this moment: of the threads, the processes and each agent."""
-        abandoned = Counter(self._pool.abandoned_by_group())
+        left_behind = self._pool.abandoned_by_group()
+        abandoned = Counter(left_behind)
         abandoned.update(_agent_of(name) for name in self._loop.lingering())
         with self._lock:
             gates = list(self._gates.items())
-        breakers = self.breakers.stats()
+        states = self.breakers.stats()
+        limit = self.abandoned_limit
         agents = {
-            name: {**gate.stats(), "abandoned": abandoned[name], **(breakers.get(name) or _CLOSED)}
+            name: {
+                **gate.stats(),
+                "abandoned": abandoned[name],
+                "refused": limit is not None and left_behind.get(name, 0) >= limit,
+                **(states.get(name) or _CLOSED),
+            }
             for name, gate in gates
         }
         return {**self._pool.stats(), "processes": self._workers.count(), "agents": agents}
@@ -156,7 +167,11 @@ class Execution:
         return running
 
     def _guarded(self, spec: AgentSpec, running: Call, begin: Callable[[], None]) -> None:
-        """Begin a call if its agent's breaker lets it through."""
+        """Begin a call if its agent has not left too much behind, and its breaker lets it through."""
+        left_behind = 0 if self.abandoned_limit is None else self._left_behind(spec)
+        if self.abandoned_limit is not None and left_behind >= self.abandoned_limit:
+            running.end(TooManyAbandoned(spec.name, left_behind))
+            return
         try:
             era = self.breakers.enter(spec)
         except CircuitOpen as refusal:
@@ -166,6 +181,11 @@ class Execution:
             begin()
         else:  # it ended between its turn and now
             self.breakers.leave(spec, era, None)
+
+    def _left_behind(self, spec: AgentSpec) -> int:
+        """Return how many threads an agent has left behind."""
+        # Most of the time nothing is left behind at all: then nobody has to be asked.
+        return self._pool.abandoned_by_group().get(spec.name, 0) if self._pool.abandoned else 0
 
     # Kinds
 

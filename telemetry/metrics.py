@@ -82,6 +82,7 @@ RULES: Final[_Rules] = {
 
 GAUGES: Final[dict[str, tuple[str, str]]] = {
     "conversations_live": ("Conversations in memory.", ""),
+    "requests_unfinished": ("Accepted requests without a reply, of conversations in memory.", ""),
     "conversations": ("Conversations in the store.", "phase"),
     "actors_live": ("Actors alive.", "kind"),
     "mailbox_messages": ("Messages waiting in all mailboxes.", ""),

@@ -13,7 +13,7 @@ from execution_support import run
 from actors.breakers import CircuitOpen
 from actors.execution import Execution
 from agents.decorator import make_spec, spec_of
-from agents.errors import TransientError
+from agents.errors import AgentTimeout, TransientError
 from messages.agent import NodeResult
 from supervision.breaker import BreakerSpec
 from supervision.errors import classify
@@ -161,3 +161,23 @@ def test_a_conversation_with_a_hundred_waiting_nodes_does_not_starve_another(exe
     assert all(isinstance(each.outcome(), NodeResult) for each in other)
     assert order.count("hog") < 30
     assert all(isinstance(each.outcome(), NodeResult) for each in hog), "the last one waited longer than its timeout"
+
+
+def test_an_agent_that_leaves_threads_behind_is_refused_until_they_end(execution):
+    """Two of its calls hang for good: it gets no third thread, others get theirs, and it is called again afterwards."""
+    execution.abandoned_limit = 2
+    patient = Patient(breaker_failures=0)
+    patient.error = None
+    patient.free.clear()
+    for _ in range(2):
+        assert isinstance(patient.run(execution, timeout=0.01).outcome(), AgentTimeout)
+    refusal = patient.run(execution).outcome()
+    judged = classify(refusal)
+    assert (judged.type, str(judged.error_class)) == ("too_many_abandoned", "transient")
+    assert "2 calls of agent patient were given up and still run" in judged.message
+    shown = execution.stats()["agents"]["patient"]
+    assert (shown["abandoned"], shown["refused"], patient.calls) == (2, True, 2)
+    assert run(execution, agents.add, a=2, b=3).outcome().result == 5
+    patient.free.set()
+    wait_until(lambda: not execution.stats()["agents"]["patient"]["refused"])
+    assert isinstance(patient.run(execution).outcome(), NodeResult)

@@ -350,6 +350,7 @@ def test_places_are_shared_fairly_between_conversations(rig):
         "waiting": 5,
         "limit": 1,
         "abandoned": 0,
+        "refused": False,
         "breaker": "closed",
         "breaker_left": 0.0,
     }

@@ -20,7 +20,7 @@ from messages.agent import NodeResult
 from supervision.errors import classify
 
 RAISED = sorted(agents.RAISED)
-CLOSED = {"breaker": "closed", "breaker_left": 0.0}
+CLOSED = {"breaker": "closed", "breaker_left": 0.0, "refused": False}
 
 
 @pytest.fixture

@@ -81,7 +81,8 @@ def test_a_probe_that_says_nothing_leaves_the_way_free_for_the_next():
     assert probing is not None
     free = report(probing, SPEC, probing.era, Health.NOTHING, 1_000.0)
     assert free.state is BreakerState.HALF_OPEN
-    assert admit(free, 1_000.0) is not None
+    again = admit(free, 1_000.0)
+    assert again is not None and admit(again, 1_000.0) is None
 
 
 def test_each_opening_without_a_success_doubles_the_time_up_to_its_maximum():
