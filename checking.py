@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Protocol, runtime_checkable
 
 from agents.errors import AgentDefinitionError
-from cli.exit_codes import BAD_CONFIGURATION, DONE
+from cli.exit_codes import BAD_CONFIGURATION, DONE, FAILED
 from cli.terminal import json_line, result, words
 from config import Settings, cautions
+from conversation import journal
 from daemon import build_registry, build_store, owner_name
-from persistence.contract import StoreError
+from persistence.contract import Store, StoreError
 from persistence.open_store import UnknownStore
 from planning.load import load_planner
 from serving import explain_failure
 from synthesis.load import load_synthesizer
+
+_PAGE = 500
 
 
 @runtime_checkable
@@ -24,8 +28,13 @@ class _Schema(Protocol):
         """Return (migration, applied) for every known migration, in order; change nothing."""
 
 
-def check(settings: Settings, *, as_json: bool) -> int:
-    """Validate everything that can be validated without starting anything; 78 when something is wrong."""
+def check(settings: Settings, *, as_json: bool, store: bool = False) -> int:
+    """Validate everything that can be validated without starting anything; 78 when something is wrong.
+
+    With `store` instead: decode every stored conversation with this build; 1 when one cannot be read.
+    """
+    if store:
+        return _check_conversations(settings, as_json=as_json)
     found: dict[str, Any] = {"ok": True, "problems": [], "cautions": list(cautions(settings)), "agents": []}
     _try(found, "agents", lambda: _check_agents(settings, found))
     _try(found, "store", lambda: _check_store(settings, found))
@@ -68,6 +77,63 @@ def migrate(settings: Settings, *, as_json: bool, status: bool = False) -> int:
     else:
         result(*(f"applied {name}" for name in applied) if applied else ("the schema is up to date",))
     return DONE
+
+
+def _check_conversations(settings: Settings, *, as_json: bool) -> int:
+    try:
+        store = build_store(settings)
+        there = store.open_reading()
+        try:
+            count, unreadable = read_everything(store) if there else (0, [])
+        finally:
+            store.close()
+    except (StoreError, UnknownStore, OSError) as error:
+        explained = explain_failure(error)
+        assert explained is not None
+        words(explained[1])
+        return explained[0]
+    lost = sum(not found["journal"] for found in unreadable)
+    if as_json:
+        json_line({"store": store.kind, "checked": count, "unreadable": unreadable})
+    else:
+        for found in unreadable:
+            saved = "; its journal stands in" if found["journal"] else ""
+            result(f"{found['conversation_id']}: {found['reason']}{saved}")
+        told = f"{count} conversations looked at, {lost} of them cannot be read"
+        result(told if there else "there is nothing in the store yet")
+    return FAILED if lost else DONE
+
+
+def read_everything(store: Store) -> tuple[int, list[dict[str, Any]]]:
+    """Return how many conversations a store holds, and which this build cannot wake as they are stored, with why.
+
+    `journal` is true where the whole journal stands in for a snapshot that cannot be read, as it does at waking.
+    """
+    count, unreadable = 0, []
+    after: tuple[int, str] | None = None
+    while rows := store.conversations(phase=None, after=after, limit=_PAGE):
+        for row in rows:
+            reason, journal_helps = _read(store, row.conversation_id)
+            if reason is not None:
+                found = {"conversation_id": row.conversation_id, "reason": reason, "journal": journal_helps}
+                unreadable.append(found)
+        count += len(rows)
+        after = rows[-1].updated_at, rows[-1].conversation_id
+        if sys.stderr.isatty():
+            words(f"{count} conversations read")
+    return count, unreadable
+
+
+def _read(store: Store, conversation_id: str) -> tuple[str | None, bool]:
+    try:
+        journal.wake(store.load(conversation_id, recent=1))
+    except journal.UNREADABLE as error:
+        try:
+            journal.wake(store.load(conversation_id, recent=1, whole=True))
+        except journal.UNREADABLE:
+            return str(error), False
+        return str(error), True
+    return None, False
 
 
 def _tell_migrations(kind: str, migrations: dict[str, bool], *, as_json: bool) -> int:

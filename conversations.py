@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from math import inf
 from typing import Any, ClassVar
 
+from actors.address import Address
 from actors.base import Actor
+from actors.child_plan import ChildPlan
 from actors.envelope import Envelope
 from actors.mailbox import Mailbox
 from actors.ref import ActorRef
@@ -13,7 +17,7 @@ from conversation import journal
 from conversation.parts import Parts
 from messages.conversation import Submit
 from messages.inbound import Refused
-from messages.lifecycle import ChildFailed, ChildStopped, Passivate, RestartRequested
+from messages.lifecycle import ChildFailed, ChildStopped, Crash, Passivate, RestartRequested
 from supervision.backoff import Backoff
 from supervision.decide import History, Restart, decide
 from supervision.errors import classify
@@ -21,7 +25,7 @@ from supervision.spec import ChildSpec
 from supervisor import Supervisor
 
 PATH = "/conversations"
-_WOKEN_AT_ONCE = 100
+WOKEN_AT_ONCE = 100
 """Unfinished conversations taken up per step of a recovery, so that new messages are served beside them."""
 _SUPERVISOR = ChildSpec(
     id="supervisor",
@@ -31,6 +35,15 @@ _SUPERVISOR = ChildSpec(
     retry_fatal_errors=True,
 )
 """A supervisor is tried again whatever escaped it; after 8 lives in a row its conversation is quarantined."""
+
+
+_OWN_SPEC = ChildSpec(
+    id=PATH[1:],
+    backoff=Backoff(min_backoff=0.05, max_backoff=2.0, reset_backoff_after=60.0),
+    shutdown_timeout=inf,
+    retry_permanent_errors=True,
+)
+"""For the root: this actor always comes back, at once; the root gives up when that is too often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +57,9 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class ResumeSome:
-    """Take up unfinished conversations, a few at a time."""
+    """Take up so many of the conversations that the table says are unresumed, then the next ones."""
 
-    conversation_ids: tuple[str, ...]
+    most: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,13 @@ class _Revive:
     """The backoff before a supervisor's next life is over."""
 
     conversation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _ReviveSome:
+    """Give their next life to those whose parent failed, a few at a time."""
+
+    conversation_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +99,24 @@ class Record:
     """What the supervisor's next life will find."""
     incarnation: int = 1
     history: History = field(default_factory=History)
+    resting: bool = False
+    """It had nothing to do when the parent of all failed."""
+
+
+@dataclass(slots=True)
+class Table:
+    """What outlives the parent of all supervisors: one life after the other works on it, never two at once."""
+
+    live: dict[str, Record]
+    parts: Parts
+    passivate_after: float
+    unresumed: dict[str, str | None] = field(default_factory=dict)
+    """What was unfinished at start and is still to be taken up; with a reason: to be set aside."""
+
+
+def plan(table: Table, address: Address) -> ChildPlan:
+    """Return how the root starts the parent of all supervisors."""
+    return ChildPlan(_OWN_SPEC, Conversations, (table,), address=address)
 
 
 class Conversations(Actor):
@@ -86,15 +124,28 @@ class Conversations(Actor):
 
     kind: ClassVar[str] = "router"
 
-    def __init__(self, live: dict[str, Record], parts: Parts, passivate_after: float) -> None:
+    def __init__(self, table: Table) -> None:
         super().__init__()
-        self._live = live
-        self._parts = parts
-        self._passivate_after = passivate_after
+        self._table = table
+        self._live = table.live
+        self._parts = table.parts
+        self._passivate_after = table.passivate_after
 
     def on_start(self) -> None:
-        """Begin to sweep."""
+        """Begin to sweep; take up what was awake when an earlier life failed."""
         self._schedule_sweep()
+        if self._table.unresumed:
+            self.system.tell(self.actor_ref, ResumeSome(WOKEN_AT_ONCE))
+        if self._live:
+            waiting = []
+            for conversation_id, record in list(self._live.items()):
+                record.ref = None
+                if record.resting and not record.mailbox:
+                    del self._live[conversation_id]  # it is in the store, and wakes when somebody speaks to it
+                    self._parts.load.forget(conversation_id)
+                else:
+                    waiting.append(conversation_id)
+            self.system.tell(self.actor_ref, _ReviveSome(tuple(waiting)))
 
     def on_receive(self, message: Any) -> None:
         """Start, restart, forget."""
@@ -108,13 +159,44 @@ class Conversations(Actor):
             case _Revive():
                 self._revive(message.conversation_id)
             case ResumeSome():
-                self._resume_some(message.conversation_ids)
+                self._resume_some(message.most)
             case Sweep():
                 self._sweep()
+            case _ReviveSome():
+                self._revive_some(message.conversation_ids)
             case Reconfigure():
                 self._parts, self._passivate_after = message.parts, message.passivate_after
+            case Crash():
+                raise RestartRequested(f"restart asked for by {message.by}")
             case _:
                 super().on_receive(message)
+
+    # Its own end
+
+    def discard(self, mailbox: Mailbox, path: str, reason: str = "its actor was not restarted") -> None:
+        """Keep what a supervisor had not handled that ended only because this actor did: the next life goes on."""
+        record = self._live.get(path.rpartition("/")[2])
+        if record is not None and record.ref is not None and record.ref.actor_inbox is mailbox:
+            record.ref, record.mailbox = None, mailbox
+        else:
+            super().discard(mailbox, path, reason)
+
+    def on_failure(self, *_exc_info: object) -> None:
+        """Answer whoever sent what it failed at; note who has nothing to do."""
+        if isinstance(self._current, Wake) and self._current.submit is not None:
+            detail = "the message could not be passed on; send the same message id again"
+            self._current.submit.answer(Refused(code="store_unavailable", detail=detail, retry_after=1.0))
+        for record in list(self._live.values()):
+            actor = None if record.ref is None else record.ref._actor_weakref()  # noqa: SLF001  # a plain read
+            record.resting = actor is not None and not actor.working
+
+    def on_stop(self) -> None:
+        """Let go of what is kept for lives that will not come."""
+        for conversation_id, record in list(self._live.items()):
+            if record.mailbox is not None:
+                super().discard(record.mailbox, self.path_of(conversation_id), "its parent has ended")
+
+    # Waking
 
     def _wake(self, wake: Wake) -> None:
         record = self._live.get(wake.conversation_id)
@@ -123,6 +205,8 @@ class Conversations(Actor):
         if wake.submit is None:
             return
         envelope = Envelope(wake.submit)
+        if record.ref is None and record.mailbox is None:  # lost with what an earlier life failed on
+            record.mailbox = Mailbox(self.system.mailbox_limit, self.system.monotonic)
         mailbox = record.mailbox if record.ref is None else record.ref.actor_inbox
         assert mailbox is not None
         if not mailbox.offer(envelope):
@@ -155,7 +239,7 @@ class Conversations(Actor):
         if record is None or record.incarnation != failed.incarnation:
             self.discard(failed.mailbox, failed.path)
             return
-        if isinstance(failed.error, journal.UNREADABLE):
+        if isinstance(failed.error, journal.Unreadable):
             self._give_up(conversation_id, failed)
             return
         now = self.system.clock.monotonic()
@@ -208,12 +292,20 @@ class Conversations(Actor):
         record.mailbox = None
         self.log("actor_restarted", path=record.ref.path, incarnation=record.incarnation)
 
-    def _resume_some(self, conversation_ids: tuple[str, ...]) -> None:
-        for conversation_id in conversation_ids[:_WOKEN_AT_ONCE]:
-            self._wake(Wake(conversation_id, None))
-        if len(conversation_ids) > _WOKEN_AT_ONCE:
+    def _revive_some(self, conversation_ids: tuple[str, ...]) -> None:
+        for conversation_id in conversation_ids[:WOKEN_AT_ONCE]:
+            self._revive(conversation_id)
+        if len(conversation_ids) > WOKEN_AT_ONCE:
+            self.system.tell(self.actor_ref, _ReviveSome(conversation_ids[WOKEN_AT_ONCE:]))
+
+    def _resume_some(self, most: int) -> None:
+        unresumed = self._table.unresumed
+        for conversation_id in list(islice(unresumed, most)):
+            self._wake(Wake(conversation_id, None, unresumed[conversation_id]))
+            del unresumed[conversation_id]
+        if unresumed:
             # Through the mailbox, not in a loop: messages that came meanwhile are served in between.
-            self.system.tell(self.actor_ref, ResumeSome(conversation_ids[_WOKEN_AT_ONCE:]))
+            self.system.tell(self.actor_ref, ResumeSome(WOKEN_AT_ONCE))
 
     def _sweep(self) -> None:
         now = self.system.clock.monotonic()

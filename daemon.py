@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from os import getpid
 from typing import Any
@@ -33,9 +34,10 @@ from messages.failure import clip
 from messages.inbound import Refused
 from messages.plan import Plan, ResolvedPlan
 from messages.planning import DraftPlan
-from persistence.contract import DeadLetterRow, MetricRow, OperationRow, Store
+from persistence.contract import DeadLetterRow, MetricRow, OperationRow, Store, StoreError, StoreUnavailable
 from persistence.open_store import create_store
 from persistence.reader import Reader
+from persistence.witness import Witness
 from persistence.writer import Writer
 from planning.load import load_planner, resolve_draft
 from planning.resolve import InvalidPlan, PlanLimits, resolve
@@ -73,6 +75,9 @@ class Daemon:
         self.version = version
         self.lost = threading.Event()
         """Set when another daemon has taken the store over: this one must end."""
+        self.lost_reason = ""
+        self.failed: str | None = None
+        """Why the root of the actor tree gave up, once it has: nothing works any more, and the process must end."""
         self.epoch = 0
         self.registry = build_registry(settings)
         self._limits = plan_limits(settings)
@@ -80,6 +85,7 @@ class Daemon:
         kind = settings.state_storage if settings.persist_conversations else "memory"
         store = build_store(settings, kind)
         self.store: Store = store if wrap_store is None else wrap_store(store)
+        self._witness = Witness(settings.data_dir)
         self.writer = Writer(self.store, log=telemetry.log, on_ownership_lost=self._ownership_lost)
         self.reader = Reader(self.store, log=telemetry.log)
         self.execution = Execution(
@@ -105,7 +111,16 @@ class Daemon:
 
     def start(self) -> None:
         """Take the store, take up what was unfinished, open the doors."""
+        seen = self.store.mark()
+        if seen is not None and not self.settings.accept_restored:
+            self._witness.check(seen)
         self.epoch = self.store.open(owner_name())
+        self._beat()
+        health = self.store.health()
+        if not health.durable:
+            self.telemetry.log(
+                "caution", message=f"the {health.kind} store can lose what was acknowledged: {health.detail}"
+            )
         recoveries = self.store.count_recoveries()
         unfinished = self.store.unfinished()
         self.writer.start()
@@ -118,6 +133,7 @@ class Daemon:
             check_plan=self._check_plan,
             passivate_after=self.settings.passivate_after,
             admits=self._admits,
+            on_failed=self._root_failed,
         )
         self.views = Views(
             store=self.store,
@@ -147,6 +163,7 @@ class Daemon:
             )
             self.http.start()
         self.system.timers.schedule(_CLEANUP_EVERY, self._clean_up)
+        self.system.timers.schedule(_BEAT_EVERY, self._beat_on)
         address = None if self.http is None else self.http.url
         self.telemetry.log("daemon_ready", address=address, epoch=self.epoch, resumed=len(unfinished))
 
@@ -177,6 +194,9 @@ class Daemon:
         self.telemetry.use_sink(None)
         self.writer.stop(5.0)
         self.reader.stop(2.0)
+        if self.epoch and not self.lost.is_set():
+            with suppress(StoreError):  # then the next start has seen less
+                self._beat()
         self.store.close()
         if left:
             self.telemetry.log("left_running", names=left[:20], count=len(left))
@@ -264,9 +284,11 @@ class Daemon:
 
     # Checks
 
-    def _check_store(self) -> str:
+    def _check_store(self) -> dict[str, Any]:
+        if not self.writer.available:  # asking once more would only make the probe wait
+            raise StoreUnavailable(str(self.writer.last_error))
         health = self.store.health()
-        return f"{health.kind}: {health.detail}"
+        return {"detail": f"{health.kind}: {health.detail}", "durable": health.durable}
 
     def _check_journal(self) -> str:
         if not self.writer.available:
@@ -278,9 +300,17 @@ class Daemon:
 
     # Events of the parts
 
-    def _ownership_lost(self) -> None:
-        self.telemetry.log("ownership_lost", epoch=self.epoch)
+    def _ownership_lost(self, reason: str) -> None:
+        self.telemetry.log("ownership_lost", epoch=self.epoch, error_message=reason)
+        self.lost_reason = reason
         self.lost.set()
+
+    def _root_failed(self, error: BaseException | None) -> None:
+        kind, message = type(error).__name__, clip(str(error))
+        self.telemetry.log("daemon_failed", error_type=kind, error_message=message)
+        if self.router is not None:
+            self.router.draining = True
+        self.failed = f"{kind}: {message}"
 
     def _late(self, call: Any, what: str) -> None:
         if "CancelledError" in what:
@@ -313,6 +343,20 @@ class Daemon:
 
         now = self.system.clock.now_ms()
         self.reader.submit(lambda: self.store.cleanup(now, **keep), done=cleaned)
+
+    def _beat(self) -> None:
+        mark = self.store.beat()
+        if mark is not None:
+            self._witness.note(mark)
+
+    def _beat_on(self) -> None:
+        """Beat now and then, off every thread that others wait for; a store that is away is beaten later."""
+
+        def beaten(_done: Any) -> None:
+            if not self.system.stopping:
+                self.system.timers.schedule(_BEAT_EVERY, self._beat_on)
+
+        self.reader.submit(self._beat, done=beaten)
 
     def _gauges(self) -> dict[str | tuple[str, str], float]:
         """Return figures for the metrics page; names are those of telemetry/metrics.py."""
@@ -405,6 +449,8 @@ def letter_body(message: Any) -> bytes:
 BREAKER_STATES = ("closed", "half_open", "open")
 """Their place is the value of `orchestrator_agent_breaker_state`."""
 _LETTER_BYTES = 65_536
+_BEAT_EVERY = 5.0
+"""Seconds: what was acknowledged longer ago than this is missed when an older copy of the store is put in its place."""
 _CLEANUP_EVERY = 300.0
 """Seconds between deletions of expired rows."""
 _FOREVER_MS = 2**60

@@ -15,10 +15,14 @@ import uuid_utils
 from pydantic_core import to_json
 from pykka import ActorDeadError
 
+from actors.address import Address
+from actors.child_plan import ChildPlan
+from actors.mailbox import Mailbox
+from actors.root import start_root
 from actors.system import ActorSystem
 from conversation.parts import Parts
 from conversation.reception import too_much
-from conversations import PATH, Conversations, Reconfigure, Record, ResumeSome, Sweep, Wake, mailbox_full
+from conversations import PATH, WOKEN_AT_ONCE, Reconfigure, Record, ResumeSome, Sweep, Table, Wake, mailbox_full, plan
 from messages.conversation import Submit
 from messages.inbound import Answer, Cancel, Pause, Refused, Resume, UserMessage
 from messages.plan import Plan, ResolvedPlan
@@ -51,7 +55,10 @@ class Router:
         passivate_after: float,
         admits: Callable[[], Refused | None] = lambda: None,
         new_id: Callable[[], str] = lambda: str(uuid_utils.uuid7()),
+        on_failed: Callable[[BaseException | None], None] = lambda _error: None,
+        jobs: Iterable[ChildPlan] = (),
     ) -> None:
+        """`on_failed` is told when no conversation can be reached any more; `jobs` are supervised beside them."""
         self._system = system
         self._check_plan = check_plan
         self._admits = admits
@@ -59,7 +66,9 @@ class Router:
         self._load = parts.load
         self._live: dict[str, Record] = {}
         self.draining = False
-        self._ref = system.spawn(Conversations, PATH, self._live, parts, passivate_after)
+        self._conversations = Address(system, PATH, Mailbox(system.mailbox_limit, system.monotonic))
+        self._table = Table(self._live, parts, passivate_after)
+        start_root(system, [plan(self._table, self._conversations), *jobs], on_failed, parts.random)
 
     def submit(self, message: UserMessage | Cancel | Pause | Resume, answer: Callable[[Answer], None]) -> None:
         """Take a message; `answer` is called exactly once, from any thread, when it is durable or refused."""
@@ -85,19 +94,19 @@ class Router:
         """Wake what had work running when the last daemon ended; `quarantined` ones only to be set aside, with why."""
         conversation_ids = list(conversation_ids)
         self._load.expect(conversation_ids)
-        for conversation_id, reason in quarantined.items():
-            self._system.tell(self._ref, Wake(conversation_id, None, reason))
-        waiting = tuple(cid for cid in conversation_ids if cid not in quarantined)
-        if waiting:
-            self._system.tell(self._ref, ResumeSome(waiting))
+        self._table.unresumed.update(quarantined)
+        self._table.unresumed.update({cid: None for cid in conversation_ids if cid not in quarantined})
+        if self._table.unresumed:
+            self._conversations.tell(ResumeSome(WOKEN_AT_ONCE))
 
     def reconfigure(self, parts: Parts, passivate_after: float) -> None:
         """Use this for conversations that wake from now on."""
-        self._system.tell(self._ref, Reconfigure(parts, passivate_after))
+        self._table.parts, self._table.passivate_after = parts, passivate_after  # for a life that is still to begin
+        self._conversations.tell(Reconfigure(parts, passivate_after))
 
     def sweep(self) -> None:
         """Look for idle conversations now instead of at the next regular time."""
-        self._system.tell(self._ref, Sweep())
+        self._conversations.tell(Sweep())
 
     def live(self) -> int:
         """Return how many conversations are awake."""
@@ -120,8 +129,8 @@ class Router:
                     submit.answer(mailbox_full(conversation_id))
             except ActorDeadError:
                 ref = None
-        if ref is None:
-            self._system.tell(self._ref, Wake(conversation_id, submit))
+        if ref is None and not self._conversations.tell(Wake(conversation_id, submit)):
+            submit.answer(mailbox_full(conversation_id))
 
     def _prepare(self, message: UserMessage | Cancel | Pause | Resume, answer: Callable[[Answer], None]) -> Submit:
         if not isinstance(message, UserMessage):

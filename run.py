@@ -43,10 +43,10 @@ def _demo(flags: Mapping[str, Any], *, keep: bool) -> int:
     return demo(flags, keep=keep)
 
 
-def _check(settings: Settings, *, as_json: bool) -> int:
+def _check(settings: Settings, *, as_json: bool, store: bool = False) -> int:
     from checking import check  # noqa: PLC0415  # see the module's text
 
-    return check(settings, as_json=as_json)
+    return check(settings, as_json=as_json, store=store)
 
 
 def _migrate(settings: Settings, *, as_json: bool, status: bool) -> int:

@@ -144,8 +144,11 @@ def _until_told(daemon: Daemon, telemetry: Telemetry, reload: Callable[[], Setti
             number = signals.get(timeout=_TICK)
         except Empty:
             if daemon.lost.is_set():
-                words("another daemon has taken the store over; nothing more is written by this one")
+                words(f"the store is no longer ours, so nothing more is written: {daemon.lost_reason}")
                 return TRY_AGAIN
+            if daemon.failed is not None:
+                words(f"the daemon cannot go on: {daemon.failed}")
+                return FAILED
             continue
         telemetry.log("signal_received", signal=signal.Signals(number).name)
         if number == signal.SIGUSR1:

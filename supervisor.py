@@ -21,7 +21,7 @@ from pykka import ActorDeadError
 
 from actors.base import Actor
 from conversation import journal
-from conversation.children import Children, LookAgain
+from conversation.children import Children, LookAgain, StopOverdue
 from conversation.parts import Parts
 from conversation.reception import Found, Reception, answer_to
 from conversation.reports import report
@@ -84,6 +84,10 @@ class Supervisor(Actor):
         self._pending: list[_Step] = []  # a few at most, and an empty deque costs 600 bytes
         self._parts = parts
         self._quarantine = quarantine
+        self._trouble: Exception | None = None
+        """Why the first reading was not enough."""
+        self._aside: list[Journaled] | None = None
+        """What says that this conversation cannot be read, on its way to the journal."""
         self._reception = Reception(self, parts)
         self._crew = Children(self, parts)
 
@@ -130,6 +134,13 @@ class Supervisor(Actor):
                 self._reconcile()
             case Passivate():
                 self._passivate()
+            case _:
+                self._take_rare(message)
+
+    def _take_rare(self, message: Any) -> None:
+        match message:
+            case StopOverdue():
+                self._crew.overdue(message)
             case Crash():
                 raise RestartRequested(f"restart asked for by {message.by}")
             case _:
@@ -137,6 +148,8 @@ class Supervisor(Actor):
 
     def _take_from_store(self, message: Any) -> None:
         match message:
+            case Committed() | AppendRefused() if self._aside is not None:
+                self._set_aside(message)
             case Committed():
                 self._committed(message.last_seq)
             case Loaded():
@@ -153,11 +166,19 @@ class Supervisor(Actor):
     # Waking and leaving
 
     def _wake(self, loaded: Loaded) -> None:
-        woken = journal.wake(loaded)
+        try:
+            woken = journal.wake(loaded)
+        except journal.UNREADABLE as error:
+            self._not_readable(loaded, error)
+            return
         self.state = self._durable = woken.state
         self._memory = woken.memory
         self._snapshot_seq = woken.snapshot_seq
         self._parts.load.note(self.state)
+        if self._trouble is not None:
+            self.log("snapshot_replaced", seq=self.state.seq, reason=str(self._trouble))
+            self._snapshot_seq -= self._parts.snapshot_every  # so the next step brings one, before retention cuts
+            self._trouble = None
         if self.state.request is not None:
             self.log("recovered", phase=self.state.phase.value, seq=self.state.seq)
             self.tell_core(Recovered())
@@ -166,10 +187,37 @@ class Supervisor(Actor):
         self._reconcile()
         self._reception.open(older_ids=loaded.last_seq > 0)
 
+    def _not_readable(self, loaded: Loaded, error: Exception) -> None:
+        """Try the whole journal; when it was that which cannot be read, let the journal say so."""
+        if self._trouble is None:
+            self._trouble = error
+            self._parts.reader.load(self.conversation_id, self._parts.recent_rows, self.tell_self, whole=True)
+            return
+        reason = f"{self._trouble}" if str(error) == str(self._trouble) else f"{self._trouble}; {error}"
+        aside = journal.set_aside(loaded, f"what is stored cannot be read: {reason}", self.system.clock.now_ms())
+        self._trouble = journal.Unreadable(reason)
+        if aside is None:
+            raise self._trouble
+        self._aside, step = aside
+        self._parts.submit(step, self.tell_self)
+
+    def _set_aside(self, outcome: Committed | AppendRefused) -> None:
+        events, trouble = self._aside or [], self._trouble
+        assert trouble is not None
+        if isinstance(outcome, Committed):
+            self._parts.publish(events)
+            for event in events:
+                report(event, self.log)
+        raise trouble
+
     def _passivate(self) -> None:
         if not self.working and not self._crew:
             # Before what has come meanwhile: that is for the next life, which can see it through.
             self.stop_now()
+
+    def on_stop(self) -> None:
+        """As `on_failure`: it may be stopped, with the one above it, while somebody waits."""
+        self.on_failure(None, None, None)
 
     def on_failure(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         """Tell everybody who waits that nothing is certain; the next life knows what was recorded."""
@@ -178,7 +226,7 @@ class Supervisor(Actor):
             detail="the conversation was restarted before this was recorded; send the same message id again",
             retry_after=1.0,
         )
-        if isinstance(error, journal.UNREADABLE):
+        if isinstance(error, journal.Unreadable):
             refused = Refused(code="unreadable", detail=f"what is stored of this conversation cannot be read: {error}")
         for step in self._pending:
             for answer, _ in step.answers:

@@ -6,29 +6,34 @@ Reading verbs block for the length of a query: gateways call them on threads of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from actors.execution import Execution
+from actors.root import ROOT_PATH
 from actors.system import ActorSystem
 from conversation.load import Load
 from conversation.plan_view import newest_request, plan_view
 from conversation.why import why_all, why_request
-from conversations import PATH as CONVERSATIONS
 from gateway.conversation_routes import conversation_line
 from gateway.feed import Feed
 from messages.events import Event, rfc3339
 from messages.inbound import Answer, Cancel, Pause, Resume, UserMessage
 from messages.lifecycle import Crash
 from persistence.contract import ConversationRow, Store, StoreError
-from persistence.history import read_bare, read_events
+from persistence.entry import CorruptEntry
+from persistence.history import quarantine_of, read_bare, read_events
 from persistence.writer import Writer
 from router import Router
 
+_SHOWN = 20
+_LOOKED_AT = 1_000
+"""Paused conversations, newest update first, among which `status` looks for quarantined ones."""
 _PAGE = 500
 """Events read at once while looking back for the newest request."""
 
-Check = Callable[[], str]
+Check = Callable[[], str | Mapping[str, Any]]
 """Returns what is well, or raises with what is not."""
 
 
@@ -72,7 +77,7 @@ class Views:
     def restart(self, path: str) -> bool:
         """Let the actor at `path` end as if it had failed; False when there is none that supervision would restart."""
         ref = self._system.find(path)
-        if ref is None or path == CONVERSATIONS:
+        if ref is None or path == ROOT_PATH:
             return False
         self._system.tell(ref, Crash("an operator"))
         return True
@@ -84,7 +89,11 @@ class Views:
         row = self._store.conversation(conversation_id)
         if row is None:
             return None
-        return {**conversation_line(row), "request": self._newest(conversation_id, row.last_seq)}
+        line = {**conversation_line(row), "quarantined": quarantine_of(self._store, row)}
+        try:
+            return {**line, "request": self._newest(conversation_id, row.last_seq)}
+        except CorruptEntry as error:
+            return {**line, "request": None, "unreadable": {"seq": error.seq, "reason": error.reason}}
 
     def conversations(self, *, phase: str | None, after: tuple[int, str] | None, limit: int) -> list[ConversationRow]:
         """Return a page of conversations, newest update first."""
@@ -131,7 +140,10 @@ class Views:
         ]
 
     def events(self, conversation_id: str, after: int, limit: int) -> list[Event] | None:
-        """Return at most `limit` events after `after`, or None for an unknown conversation."""
+        """Return at most `limit` events after `after`, or None for an unknown conversation.
+
+        Raises `CorruptEntry` when what comes next cannot be read.
+        """
         events = read_events(self._store, conversation_id, after=after, limit=limit)
         if not events and self._store.conversation(conversation_id) is None:
             return None
@@ -141,11 +153,19 @@ class Views:
         first = max(0, last_seq - _PAGE)
         while True:
             events = read_events(self._store, conversation_id, after=first, limit=last_seq - first)
+            if events and events[-1].seq < last_seq:  # raises what it stopped at: the newest request may lie behind it
+                read_events(self._store, conversation_id, after=events[-1].seq, limit=1)
             request_id = newest_request(events)
             whole = any(e.type == "message.accepted" and e.request_id == request_id for e in events)
             if first == 0 or (request_id is not None and whole):
                 return None if request_id is None else plan_view(events, request_id)
             first = max(0, first - _PAGE)
+
+    def _quarantined(self) -> dict[str, Any]:
+        rows = self._store.conversations(phase="paused", after=None, limit=_LOOKED_AT)
+        reasons = ((row.conversation_id, quarantine_of(self._store, row)) for row in rows)
+        found = [{"conversation_id": key, "reason": reason} for key, reason in reasons if reason is not None]
+        return {"count": len(found), "conversations": found[:_SHOWN], "all_looked_at": len(rows) < _LOOKED_AT}
 
     # The daemon
 
@@ -178,10 +198,15 @@ class Views:
             kinds[row["kind"]] = kinds.get(row["kind"], 0) + 1
             waiting += row["mailbox"]
             restarts += row["restarts"]
+        phases: dict[str, int] = {}
+        quarantined: dict[str, Any] = {"count": 0, "conversations": [], "all_looked_at": False}
+        with suppress(StoreError):  # a person looks here most when the store is away: `store` says so below
+            phases, quarantined = self._store.phase_counts(), self._quarantined()
         return {
             **self._about,
             "draining": self._router.draining,
-            "phases": self._store.phase_counts(),
+            "phases": phases,
+            "quarantined": quarantined,
             "conversations_live": self._router.live(),
             "conversations_working": self._router.working(),
             "requests_unfinished": self._load.total,
@@ -202,7 +227,8 @@ class Views:
         answers: dict[str, dict[str, Any]] = {}
         for name, check in self._checks.items():
             try:
-                answers[name] = {"ok": True, "detail": check()}
+                found = check()
+                answers[name] = {"ok": True, **({"detail": found} if isinstance(found, str) else found)}
             except Exception as error:  # noqa: BLE001  # whatever a check raises is its finding
                 answers[name] = {"ok": False, "detail": f"{type(error).__name__}: {error}"}
         return answers

@@ -27,7 +27,8 @@ from actors.mailbox import Mailbox
 from actors.ref import ActorRef, Stop, urn
 from actors.stop_flag import StopFlag
 from messages.failure import Failure
-from messages.lifecycle import ChildFailed, ChildStopped, Terminated
+from messages.lifecycle import ChildFailed, ChildStopped, NeededActorEnded, Terminated
+from supervision.directives import OnError, Rules, rule_for
 
 if TYPE_CHECKING:
     from actors.system import ActorSystem
@@ -92,6 +93,9 @@ class Actor(pykka.Actor):
     working_on: tuple[str, float] | None = None
     """What it waits for elsewhere, and since when (monotonic seconds): the tree shows it as the current message."""
 
+    rules: tuple[Rules, ...] = ()
+    """What to do about errors that escape a handler, by class; innermost first. None said: the actor ends."""
+
     # Set on an instance only when needed: an idle actor should cost as little as it can.
     _state: int = STARTING
     _current: Any = None
@@ -102,6 +106,8 @@ class Actor(pykka.Actor):
     _watchers: list[ActorRef[Any]] | None = None
     _kept: list[Envelope] | None = None
     _stop_replies: list[pykka.Future[Any]] | None = None
+    _needed: set[str] | None = None
+    _detached: bool = False
     _failure: Failure | None = None
     _error: BaseException | None = None
 
@@ -183,13 +189,17 @@ class Actor(pykka.Actor):
         """
         return self.system.launch(
             actor_class,
-            f"{self.path}/{name}",
+            self.path_of(name),
             args,
             kwargs,
             parent=self.actor_ref,
             mailbox=mailbox,
             incarnation=incarnation,
         )
+
+    def path_of(self, name: str) -> str:
+        """Return where a child of that name is in the tree."""
+        return f"/{name}" if self.path == "/" else f"{self.path}/{name}"
 
     def schedule(self, delay_s: float, message: Any, key: Hashable | None = None) -> Timer:
         """Send `message` to this actor in `delay_s` seconds, instead of what was scheduled with the same `key`.
@@ -218,12 +228,19 @@ class Actor(pykka.Actor):
             del timers[timer.key]
         timer.silence()
 
-    def watch(self, ref: ActorRef[Any]) -> None:
-        """Get `Terminated` once, when the actor behind `ref` has ended; at once if it has already."""
+    def watch(self, ref: ActorRef[Any], *, needed: bool = False) -> None:
+        """Get `Terminated` once, when the actor behind `ref` has ended; at once if it has already.
+
+        With `needed` this actor cannot go on without it: it fails with `NeededActorEnded` instead, and is supervised.
+        """
+        if needed:
+            self._needed = {*(self._needed or ()), ref.path}
         self.system.watch(self.actor_ref, ref)
 
     def unwatch(self, ref: ActorRef[Any]) -> None:
         """Watch no longer."""
+        if self._needed is not None:
+            self._needed.discard(ref.path)
         self.system.unwatch(self.actor_ref, ref)
 
     def tell_parent(self, message: Any) -> None:
@@ -248,6 +265,10 @@ class Actor(pykka.Actor):
     def stop_now(self) -> None:
         """End with this turn; the messages in the mailbox are left to whoever is told of the end."""
         self.actor_inbox.put_first(Envelope(Stop(self._actor_ref)))
+
+    def may_end(self) -> bool:
+        """Return whether this actor ends now that it was asked to; one that says no must call `stop` when it can."""
+        return True
 
     def on_receive(self, message: Any) -> Any:
         """Handle a message. What is not handled by an override comes here and is a dead letter."""
@@ -294,7 +315,8 @@ class Actor(pykka.Actor):
         except BaseException as error:  # noqa: BLE001  # a failed start is told to the parent like any other failure
             self._fail(error)
         else:
-            self._state = LIVE
+            if self._state == STARTING:  # else it was taken out of the tree while it started
+                self._state = LIVE
 
     def _escaped(self, envelope: Envelope, error: BaseException) -> None:
         reply_to, envelope.reply_to = envelope.reply_to, None
@@ -307,7 +329,10 @@ class Actor(pykka.Actor):
             dead = pykka.ActorDeadError(f"{self._actor_ref} ended by {type(error).__name__}")
             dead.__cause__ = error
             _answer(reply_to, dead)
-        self._fail(error)
+        if self.rules and rule_for(self.rules, error) is OnError.RESUME:
+            self.log("actor_resumed", error_type=type(error).__name__, message_type=type(self._current).__name__)
+        else:
+            self._fail(error)
 
     # Messages of the runtime's own
 
@@ -316,8 +341,8 @@ class Actor(pykka.Actor):
         message = envelope.message
         if isinstance(message, Stop) and message.ref is not self._actor_ref:
             self._answer_stops()
-            return
-        self._begin_end(STOPPING)
+        elif self._detached or self.may_end():
+            self._begin_end(STOPPING)
 
     def _on_proxy_message(self, envelope: Envelope) -> Any:
         return self._handle_receive(envelope.message)
@@ -330,6 +355,12 @@ class Actor(pykka.Actor):
         del timers[timer.key]
         self._current = timer.message
         return self.on_receive(timer.message)
+
+    def _on_terminated(self, envelope: Envelope) -> Any:
+        message = envelope.message
+        if self._needed is not None and message.path in self._needed:
+            raise NeededActorEnded(f"{message.path} has ended: {message.reason}")
+        return self.on_receive(message)
 
     def _on_child_report(self, envelope: Envelope) -> Any:
         self._forget_child(envelope.message.path)
@@ -437,6 +468,9 @@ class Actor(pykka.Actor):
 
     def _report(self, lifetime: float) -> None:
         inbox = self.actor_inbox
+        if self._detached:
+            self.system.discard(inbox, self.path, "its actor was taken out of the tree")
+            return
         if self.parent is None:
             self.system.discard(inbox, self.path, "its actor has ended")
             return
@@ -496,5 +530,6 @@ _SPECIAL: Final[dict[type[Any], Callable[[Any, Envelope], Any]]] = {
     Timer: Actor._on_timer,  # noqa: SLF001  # as above
     ChildFailed: Actor._on_child_report,  # noqa: SLF001  # as above
     ChildStopped: Actor._on_child_report,  # noqa: SLF001  # as above
+    Terminated: Actor._on_terminated,  # noqa: SLF001  # as above
 }
 """Messages that the runtime looks at before `on_receive`, or instead of it. One look-up per message, by exact type."""

@@ -31,7 +31,7 @@ class Mailbox:
     ends it.
     """
 
-    __slots__ = ("_claimed", "_items", "_lock", "_now", "_owner", "_schedule", "_sink", "limit")
+    __slots__ = ("_claimed", "_divert", "_items", "_lock", "_now", "_owner", "_schedule", "_sink", "limit")
 
     def __init__(self, limit: int | None = None, now: Callable[[], float] = time.monotonic) -> None:
         self.limit = limit
@@ -43,6 +43,7 @@ class Mailbox:
         self._schedule: Callable[[Any], None] | None = None
         self._claimed = True
         self._sink: Sink | None = None
+        self._divert: Sink | None = None
 
     def configure(self, limit: int | None, now: Callable[[], float]) -> None:
         """Set limit and clock of a mailbox nobody uses yet."""
@@ -72,6 +73,11 @@ class Mailbox:
         """Whether an actor takes from it."""
         return self._owner is not None and self._sink is None
 
+    @property
+    def closed(self) -> bool:
+        """Whether all it is given goes elsewhere, for good."""
+        return self._sink is not None or self._divert is not None
+
     def empty(self) -> bool:
         """Return whether no message waits."""
         return not self._items
@@ -84,14 +90,19 @@ class Mailbox:
         # Made outside the lock: an allocation may run finalizers, and those may tell this very actor something.
         spare = _EMPTY if self._items is not None else deque()
         with self._lock:
-            items = self._items
-            if items is None:
-                items = self._items = deque() if spare is _EMPTY else spare
-            items.append(envelope)
-            if self._claimed:
-                return
-            self._claimed = True
-        self._wake()
+            divert = self._divert
+            if divert is None:
+                items = self._items
+                if items is None:
+                    items = self._items = deque() if spare is _EMPTY else spare
+                items.append(envelope)
+                if self._claimed:
+                    return
+                self._claimed = True
+        if divert is not None:
+            divert(envelope)
+        else:
+            self._wake()
 
     def offer(self, envelope: Envelope, /) -> bool:
         """Take a message unless the mailbox is at its limit, or closed; return whether it was taken."""
@@ -99,7 +110,7 @@ class Mailbox:
         spare = _EMPTY if self._items is not None else deque()
         with self._lock:
             items = self._items
-            if self._sink is not None or (self.limit is not None and len(items or ()) >= self.limit):
+            if self.closed or (self.limit is not None and len(items or ()) >= self.limit):
                 return False
             if items is None:
                 items = self._items = deque() if spare is _EMPTY else spare
@@ -191,6 +202,17 @@ class Mailbox:
             self._sink = sink
             self._claimed = True
         self._empty_into_sink(sink)
+
+    def divert(self, sink: Sink, last: Envelope) -> None:
+        """Give all messages, and every later one, to `sink`; the owner gets `last` and nothing more."""
+        with self._lock:
+            items, self._items = self._items, deque((last,))
+            self._divert = sink
+            claimed, self._claimed = self._claimed, True
+        for envelope in items or ():
+            sink(envelope)
+        if not claimed:
+            self._wake()
 
     def _empty_into_sink(self, sink: Sink) -> None:
         while True:

@@ -12,6 +12,7 @@ from pykka import messages as pykka_messages
 
 from actors.base import STOPPING, Actor, Timer
 from actors.dead_letters import DeadLetters
+from actors.detaching import detach
 from actors.dispatcher import Dispatcher, ThreadDispatcher
 from actors.envelope import Envelope
 from actors.mailbox import Mailbox
@@ -19,6 +20,7 @@ from actors.ref import ActorRef, Stop
 from actors.timers import Clock, SystemClock, Timers, TimerService
 from actors.tree import Tree
 from messages.lifecycle import ChildFailed, ChildStopped, Terminated
+from supervision.directives import Rules
 
 A = TypeVar("A", bound=Actor)
 
@@ -56,6 +58,8 @@ class ActorSystem:
         self.tree = Tree(self._live, self.monotonic)
         self.log_failures = 0
         """Log events that could not be written; work goes on without them."""
+        self.abandoned: set[Actor] = set()
+        """Actors that did not stop in time and were taken out of the tree, for as long as they still run."""
         self.stopping = False
         """Nothing new is started."""
         self._log = log
@@ -95,12 +99,15 @@ class ActorSystem:
         parent: ActorRef[Any] | None = None,
         mailbox: Mailbox | None = None,
         incarnation: int = 1,
+        rules: tuple[Rules, ...] = (),
     ) -> ActorRef[A]:
         """Do what `spawn` does, for arguments that might have the names of its parameters."""
         if mailbox is not None and mailbox.attached:
             raise ValueError(f"the mailbox given to {path} belongs to a live actor")
         actor = actor_class.__new__(actor_class)
         actor.prepare(self, path, parent, incarnation, mailbox)
+        if rules:
+            actor.rules = rules
         self._enter(actor)
         try:
             actor.__init__(*args, **(kwargs or {}))  # type: ignore[misc]  # what a call of the class does, in two steps
@@ -120,7 +127,7 @@ class ActorSystem:
                 raise ValueError(f"a live actor has the path {path}")
             if actor.parent is not None:
                 parent = actor.parent._actor_weakref()  # noqa: SLF001  # the actor behind the ref
-                if parent is None or parent._state >= STOPPING:  # noqa: SLF001  # the runtime's own field
+                if parent is None or parent._detached or parent._state >= STOPPING:  # noqa: SLF001  # the runtime's own
                     raise pykka.ActorDeadError(f"cannot start {path}: its parent {actor.parent.path} is ending")
                 if parent._children is None:  # noqa: SLF001  # as above
                     parent._children = {}  # noqa: SLF001  # as above
@@ -203,6 +210,42 @@ class ActorSystem:
             if actor is not None and actor.actor_ref is watched and actor._watchers:  # noqa: SLF001  # as above
                 actor._watchers = [ref for ref in actor._watchers if ref is not watcher]  # noqa: SLF001  # as above
 
+    def kill(self, ref: ActorRef[Any]) -> bool:
+        """Take an actor, and all below it, out of the tree now; its parent is told `ChildStopped` at once.
+
+        Code that runs cannot be ended from outside: when it comes back its actor ends, cleans up and reports to nobody.
+        Until then it is in `abandoned`. What is in its mailbox, and what comes later, goes to the parent with the
+        report. False when it had ended before.
+        """
+        with self._lock:
+            actor = self._actors.get(ref.path)
+            if actor is None or actor.actor_ref is not ref:
+                return False
+            taken = [actor]
+            for each in taken:  # grows while it is walked
+                taken.extend((each._children or {}).values())  # noqa: SLF001  # the runtime's own field
+            for each in taken:
+                if self._actors.get(each.path) is each:
+                    del self._actors[each.path]
+                each._detached = True  # noqa: SLF001  # the runtime's own field
+                each._children = None  # noqa: SLF001  # as above
+                each.actor_stopped.set()
+                self.abandoned.add(each)
+            parent = None if actor.parent is None else actor.parent._actor_weakref()  # noqa: SLF001  # as above
+            if parent is not None:
+                self.release_child(parent, actor.path, actor)
+            if self.stopping and not self._actors:
+                self._all_ended.set()
+        self.tree.forget_below(ref.path)
+        for each in taken[1:]:
+            self.discard(detach(self, each), each.path, "its parent was taken out of the tree")
+        left = detach(self, actor)
+        if actor.parent is None:
+            self.discard(left, actor.path, "its actor was taken out of the tree")
+        else:
+            actor.parent.actor_inbox.put(Envelope(ChildStopped(actor.path, actor.incarnation, left)))
+        return True
+
     # Ends: called by actors
 
     def close_to_children(self, actor: Actor, state: int) -> list[Actor]:
@@ -223,13 +266,15 @@ class ActorSystem:
         with self._lock:
             self._remove(actor)
             watchers, actor._watchers = actor._watchers, None  # noqa: SLF001  # the runtime's own field
-        self.tree.forget_below(actor.path)
-        if actor._failure is None:  # noqa: SLF001  # as above
+        if not actor._detached:  # noqa: SLF001  # as above
+            self.tree.forget_below(actor.path)
+        if actor._failure is None and not actor._detached:  # noqa: SLF001  # as above
             self.tree.forget(actor.path)
         return watchers or []
 
     def _remove(self, actor: Actor) -> None:
         actor.mark_ended()
+        self.abandoned.discard(actor)
         if self._actors.get(actor.path) is actor:
             del self._actors[actor.path]
         if self.stopping and not self._actors:
@@ -253,7 +298,7 @@ class ActorSystem:
         self.timers.stop(max(0.1, deadline - self.monotonic()))
         self.dispatcher.stop(max(0.1, deadline - self.monotonic()))
         with self._lock:
-            return sorted(self._actors)
+            return sorted([*self._actors, *(actor.path for actor in self.abandoned)])
 
     # Said
 

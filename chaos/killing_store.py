@@ -59,10 +59,10 @@ class KillingStore:
             self._at = max(1, min(self._at, len(self._unfinished)))
         return found
 
-    def load(self, conversation_id: str, *, recent: int) -> Loaded:
+    def load(self, conversation_id: str, *, recent: int, whole: bool = False) -> Loaded:
         """Wake a conversation; a boundary when it is an unfinished one, or when there is none."""
         with self._around({"waking"} if conversation_id in self._unfinished or not self._unfinished else set()):
-            return self._inner.load(conversation_id, recent=recent)
+            return self._inner.load(conversation_id, recent=recent, whole=whole)
 
     def commit(
         self, batch: Sequence[Append], rows: Sequence[OperationRow | MetricRow | DeadLetterRow] = ()

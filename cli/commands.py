@@ -26,8 +26,8 @@ class Demo(Protocol):
 class Check(Protocol):
     """Looks at configuration, agents and stores without starting anything."""
 
-    def __call__(self, settings: Settings, *, as_json: bool) -> int:
-        """Print what was found; return the exit code."""
+    def __call__(self, settings: Settings, *, as_json: bool, store: bool = False) -> int:
+        """Print what was found, of the configuration or of every stored conversation; return the exit code."""
 
 
 class Migrate(Protocol):

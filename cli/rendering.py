@@ -54,6 +54,10 @@ def conversation_view(found: Mapping[str, Any]) -> RenderableType:
     """Return phase, plan with each node's state and attempts, reply, pending things."""
     request: Mapping[str, Any] = found.get("request") or {}
     parts: list[RenderableType] = [_headline(found)]
+    if found.get("quarantined"):
+        parts.append(Text.assemble(("quarantined  ", "bold red"), one_line(found["quarantined"])))
+    if broken := found.get("unreadable"):
+        parts.append(Text.assemble(("unreadable  ", "bold red"), one_line(f"at {broken['seq']}: {broken['reason']}")))
     if request:
         parts.append(Text.assemble(("message  ", "bold"), one_line(request.get("text") or "")))
         parts.append(plan_tree(request))

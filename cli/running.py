@@ -34,9 +34,16 @@ def running_verbs(commands: Commands) -> dict[str, Verb]:
         """Show it: the sample shop, real questions, plans, replies, and an agent that crashes and comes back."""
         return commands.demo(dict(ctx.obj), keep=keep)
 
-    def check(ctx: typer.Context, *, as_json: Json = False) -> int:
+    def check(
+        ctx: typer.Context,
+        *,
+        store: Annotated[
+            bool, typer.Option("--store", help="Instead: decode every stored conversation, and list what fails.")
+        ] = False,
+        as_json: Json = False,
+    ) -> int:
         """Validate configuration, import agents, check contracts and stores; start nothing."""
-        return commands.check(load_settings(ctx.obj), as_json=as_json)
+        return commands.check(load_settings(ctx.obj), as_json=as_json, store=store)
 
     def migrate(
         ctx: typer.Context,

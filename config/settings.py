@@ -138,6 +138,8 @@ class Settings(BaseSettings):
     """Whether agent results are stored."""
     snapshot_every: Annotated[Whole, About("events", live=True), Field(ge=1)] = 100
     """Events after which a snapshot is due within a turn; each turn's end and each passivation has one anyway."""
+    accept_restored: Annotated[bool, About()] = False
+    """Whether to go on with a store that is older than what `data_dir` has seen of it: a restored backup."""
     lease_ttl: Annotated[Duration, About("s"), Field(ge=0.1)] = 10.0
     """How long a silent owner keeps a Postgres or Redis store."""
     inbox_retention: Annotated[Duration, About("s", live=True), Field(gt=0)] = 86_400.0

@@ -260,11 +260,18 @@ class Causes:
         if cause is not None and cause["kind"] != "phase" and cause["request_id"] == event.request_id:
             item = _item(event, "phase", title, self._beginning(event))
             cause["children"].append(item)
+        elif event.request_id is None and (before := self._newest_idle()) is not None:
+            item = _item(event, "phase", title, event.at)
+            before["children"].append(item)
         else:
             request = self._request(event)
             item = _below(request.root, event, "phase", title, request)
         item.update({"from": event.from_phase, "to": event.to_phase})
         return item
+
+    def _newest_idle(self) -> Item | None:
+        """Return the newest control message that belongs to no request."""
+        return next((root for root in reversed(self.roots) if root["request_id"] is None), None)
 
     def _beginning(self, event: Journaled) -> int:
         request = self._requests.get(event.request_id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import isinf
 from typing import Any
 
 from pykka import ActorDeadError
@@ -38,6 +39,14 @@ class LookAgain:
 
     due: int
     """When it should have been over by the wall clock, which may have been set back since."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopOverdue:
+    """A child had its time to stop."""
+
+    name: str
+    incarnation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +101,12 @@ class Children:
         self._timers.clear()
         self._passed = message.due
 
+    def overdue(self, late: StopOverdue) -> None:
+        """Take a child out of the tree that had its time to stop; its report follows at once."""
+        record = self._leaving.get(late.name)
+        if record is not None and record.incarnation == late.incarnation and self._owner.system.kill(record.ref):
+            self._owner.log("child_killed", path=record.ref.path)
+
     def _reached(self, state: State, now: int) -> int:
         """Return the time by which it is judged whether planner or synthesizer are due."""
         request = state.request
@@ -113,6 +128,7 @@ class Children:
             return child in wanted(newest, self._owner.system.clock.now_ms()).children
         if self._is(self._leaving, name, report.incarnation):
             del self._leaving[name]
+            self._owner.unschedule(("stop", name))
             return True
         return False
 
@@ -122,6 +138,7 @@ class Children:
         self._owner.discard(report.mailbox, report.path, "this attempt is over")
         if self._is(self._leaving, name, report.incarnation):
             del self._leaving[name]
+            self._owner.unschedule(("stop", name))
             return None
         if not self._is(self._working, name, report.incarnation):
             return None
@@ -142,6 +159,9 @@ class Children:
                 self._leaving[name] = self._working.pop(name)
                 with suppress(ActorDeadError):  # it has ended by itself, and its report is on the way
                     record.ref.tell(Stop(record.ref))
+                timeout = self._parts.policy(record.child.role, record.child.agent).spec.shutdown_timeout
+                if not isinf(timeout):
+                    self._owner.schedule(timeout, StopOverdue(name, record.incarnation), ("stop", name))
 
     def _start(self, durable: State, child: Child, memory: Memory) -> NodeFailure | None:
         request = durable.request

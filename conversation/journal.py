@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from messages.agent import NodeResult
 from messages.conversation import Submit
-from messages.events import Journaled, MessageAccepted, NodeSucceeded, ReplySent
+from messages.events import ConversationQuarantined, Journaled, MessageAccepted, NodeSucceeded, PhaseChanged, ReplySent
 from messages.inbound import UserMessage
 from messages.lifecycle import Recovered
 from persistence import snapshot as snapshots
@@ -31,6 +31,10 @@ UNREADABLE = (CorruptEntry, snapshots.SnapshotCorrupt, snapshots.SnapshotNewer, 
 """What waking raises when the store holds something that is not a conversation of this version."""
 
 
+class Unreadable(ValueError):
+    """Neither the snapshot nor the journal of this conversation can be read: only a repair of its rows helps."""
+
+
 @dataclass(frozen=True, slots=True)
 class Woken:
     """A conversation as it was when its last step was committed."""
@@ -45,18 +49,72 @@ def wake(loaded: Loaded) -> Woken:
 
     Raises `CorruptEntry`, `SnapshotCorrupt`, `SnapshotNewer` or `StateInvalid`: what cannot be read is never guessed.
     """
+    _check_holes(loaded)
     state = State(loaded.conversation_id)
-    if loaded.snapshot is not None:
+    if loaded.snapshot is None:
+        if loaded.snapshot_seq:
+            raise snapshots.SnapshotCorrupt("it is not there")
+    else:
         plain = snapshots.unseal(loaded.snapshot, schema=SCHEMA)
         texts = {row.seq: row.text for row in loaded.memory if row.role == "user"}
         results = {(row.request_id, row.node): _result(loaded, row) for row in loaded.results}
         state = from_plain(plain, texts=texts, results=results)
+        if (state.conversation_id, state.seq) != (loaded.conversation_id, loaded.snapshot_seq):
+            raise snapshots.SnapshotCorrupt(f"it is that of {state.conversation_id} at {state.seq}")
     bare = [event for row in loaded.entries for event in decode(loaded.conversation_id, row)]
     events, missing = hydrate(bare, loaded.results, loaded.memory)
     if missing:
         events = [_lost(event) if _is_missing(event, missing) else event for event in events]
     remarks = [Remark(row.seq, row.role, row.request_id, row.text) for row in loaded.memory if not row.forgotten]
     return Woken(fold(state, events), Memory().add(*remarks), loaded.snapshot_seq)
+
+
+def _check_holes(loaded: Loaded) -> None:
+    newest = loaded.snapshot_seq
+    for row in loaded.entries:
+        if row.first_seq != newest + 1:
+            raise CorruptEntry(loaded.conversation_id, newest + 1, f"missing: the next stored step is {row.first_seq}")
+        newest = row.last_seq
+    if newest != loaded.last_seq:
+        raise CorruptEntry(loaded.conversation_id, newest + 1, f"missing: the conversation is at {loaded.last_seq}")
+
+
+def set_aside(loaded: Loaded, reason: str, at: int) -> tuple[list[Journaled], Append] | None:
+    """Return the step that quarantines what cannot be read; None when the newest step did so already.
+
+    `loaded` is the whole journal. Nothing else of what is stored is changed, so that it can be repaired: to retention
+    the conversation is one with an open message.
+    """
+    if loaded.entries and _says_quarantined(loaded):
+        return None
+    key, seq = loaded.conversation_id, loaded.last_seq + 1
+    events: list[Journaled] = [ConversationQuarantined(seq=seq, at=at, conversation_id=key, reason=reason)]
+    if loaded.phase != Phase.PAUSED:
+        move = PhaseChanged.model_validate(
+            {"seq": seq + 1, "at": at, "conversation_id": key, "from": loaded.phase, "to": Phase.PAUSED.value}
+        )
+        events.append(move)
+    step = build_append(
+        conversation_id=loaded.conversation_id,
+        expected_seq=loaded.last_seq,
+        events=events,
+        phase=Phase.PAUSED.value,
+        unfinished=False,
+        oldest_open_seq=1,
+        open_request_ids=tuple(sorted({row.request_id for row in loaded.results})),
+        snapshot=None,
+        fingerprints={},
+        results={},
+    )
+    return events, step
+
+
+def _says_quarantined(loaded: Loaded) -> bool:
+    try:
+        newest = decode(loaded.conversation_id, loaded.entries[-1])
+    except CorruptEntry:
+        return False
+    return newest[-1].seq == loaded.last_seq and any(isinstance(event, ConversationQuarantined) for event in newest)
 
 
 def _result(loaded: Loaded, row: ResultRow) -> Any:

@@ -20,8 +20,8 @@ from workflow.step import Limits
 class Reader(Protocol):
     """Reads the store off the dispatcher; `done` gets the value or the exception, from any thread."""
 
-    def load(self, conversation_id: str, recent: int, done: Callable[[Any], None]) -> None:
-        """Read what is needed to wake a conversation: a `Loaded`."""
+    def load(self, conversation_id: str, recent: int, done: Callable[[Any], None], *, whole: bool = False) -> None:
+        """Read what is needed to wake a conversation: a `Loaded`; `whole`: by its journal alone."""
 
     def find_message(self, conversation_id: str, message_id: str, done: Callable[[Any], None]) -> None:
         """Look up an accepted message: an `InboxRow` or None."""

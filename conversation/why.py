@@ -42,22 +42,27 @@ def why_all(read: ReadPage, after: int, limit: int) -> dict[str, Any]:
     """
     causes = Causes()
     chosen: set[str] = set()
-    idle: set[int | str | None] = set()  # sequence numbers of control messages that belong to no request
+    idle = 0
+    """Control messages that belong to no request."""
+    of_idle = False
+    """Whether what belongs to no request belongs to one that was chosen."""
     last = 0
     more = False
     for event in _forwards(read, after):
         if _begins(event):
-            if len(chosen) + len(idle) >= limit or causes.full:
+            if len(chosen) + idle >= limit or causes.full:
                 more = True
+                of_idle = of_idle and event.request_id is not None
                 continue
             last = event.seq
             if event.request_id is None:
-                idle.add(event.seq)
+                idle += 1
+                of_idle = True
             else:
                 chosen.add(event.request_id)
         elif more and event.request_id not in chosen and not causes.unanswered():
             break  # what belongs to a reply is in the same step
-        if event.request_id in chosen or event.seq in idle or (event.request_id is None and event.cause in idle):
+        if event.request_id in chosen or (event.request_id is None and of_idle):
             causes.add(event)
     return _answer(causes, last if more else None)
 

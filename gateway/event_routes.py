@@ -39,9 +39,20 @@ def event_routes(door: Doorway) -> APIRouter:
         if page is None:
             raise unknown_conversation(conversation_id)
         following = page[limit - 1].seq if len(page) > limit else None
+        if page and following is None and await _stopped_short(door, conversation_id, page[-1].seq):
+            following = page[-1].seq
         return json_answer({"events": [to_public(event) for event in page[:limit]], "next": following})
 
     return routes
+
+
+async def _stopped_short(door: Doorway, conversation_id: str, last: int) -> bool:
+    """Return whether a page ended before something that cannot be read: who asks for what is `next` is told."""
+    try:
+        await door.read(door.router.events, conversation_id, last, 1)
+    except Problem as problem:
+        return problem.code == "unreadable"
+    return False
 
 
 def _beginning(request: Request) -> int | None:

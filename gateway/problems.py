@@ -47,6 +47,9 @@ CODES: Final[dict[str, Code]] = {
     ),
     "conversation_busy": Code(409, "A request is running", "The busy policy is `reject`."),
     "wrong_state": Code(409, "Not in this state", "The conversation's phase does not take this command."),
+    "unreadable": Code(
+        409, "What is stored cannot be read", "Of this conversation, from `seq` on if said; others are not concerned."
+    ),
     "too_large": Code(413, "The body is too large", "More than `max_message_bytes`, or too many values in it."),
     "unsupported_media_type": Code(
         415, "The content type is not taken", "Bodies are `application/json` or `application/msgpack`, not compressed."

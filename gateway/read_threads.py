@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from gateway.loop_bridge import LoopBridge
 from gateway.problems import Problem
 from persistence.contract import StoreUnavailable
+from persistence.entry import CorruptEntry
 
 T = TypeVar("T")
 
@@ -48,6 +49,8 @@ class ReadThreads:
             raise Problem("store_unavailable", f"no answer from the store within {seconds:g} seconds") from None
         except StoreUnavailable as error:
             raise Problem("store_unavailable", f"the store does not answer: {error}") from None
+        except CorruptEntry as error:
+            raise Problem("unreadable", str(error), seq=error.seq, reason=error.reason) from None
 
     def stop(self) -> None:
         """Let the threads end when they are done."""

@@ -66,6 +66,12 @@ class Crash:
     by: str
 
 
+class NeededActorEnded(Exception):
+    """An actor ended that the one who raises this had watched because it cannot go on without it."""
+
+    error_class = "transient"
+
+
 class RestartRequested(Exception):
     """A person asked for a restart."""
 

@@ -183,6 +183,8 @@ class Loaded:
     """Results of the open requests."""
     memory: tuple[MemoryRow, ...] = ()
     """The newest `recent` rows, the newest note, and all rows since the oldest open message; by seq."""
+    phase: str = ""
+    """Of the conversation's row, when the whole journal was asked for; empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +220,17 @@ class AppendRefused:
 
 
 Outcome = Committed | AppendRefused
+
+
+@dataclass(frozen=True, slots=True)
+class StoreMark:
+    """Which store this is, and how far it has come: what tells a store from an older copy of itself."""
+
+    store_id: str
+    """Made once, with the store; a copy has the same."""
+    epoch: int
+    beats: int
+    """Counted on by `beat`, never back."""
 
 
 class StoreError(Exception):
@@ -266,6 +279,18 @@ class Store(Protocol):
         Raises `StoreOwned`, `StoreIncompatible` or `StoreUnavailable`.
         """
 
+    def mark(self) -> StoreMark | None:
+        """Return where the store stands, owning and changing nothing; None when there is none yet. Needs no `open`."""
+
+    def beat(self) -> StoreMark | None:
+        """Count one beat, durably, and return the new mark; None for a store that does not outlive its process."""
+
+    def open_reading(self) -> bool:
+        """Make the reading verbs work beside whoever owns the store; False when there is nothing to read yet.
+
+        Nothing is owned, migrated or changed. Raises `StoreIncompatible` or `StoreUnavailable`; ended by `close`.
+        """
+
     def close(self) -> None:
         """Give ownership up and disconnect. Safe to call twice."""
 
@@ -298,8 +323,8 @@ class Store(Protocol):
 
     # Reading (any thread)
 
-    def load(self, conversation_id: str, *, recent: int) -> Loaded:
-        """Return all that is needed to wake a conversation."""
+    def load(self, conversation_id: str, *, recent: int, whole: bool = False) -> Loaded:
+        """Return all that is needed to wake a conversation; `whole`: all entries there are, and no snapshot."""
 
     def unfinished(self) -> list[str]:
         """Return the conversations with unfinished work, oldest update first, by index."""

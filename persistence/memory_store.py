@@ -25,6 +25,7 @@ from persistence.contract import (
     OwnershipLost,
     ResultRow,
     StoreHealth,
+    StoreMark,
 )
 
 Row = OperationRow | MetricRow | DeadLetterRow
@@ -77,6 +78,18 @@ class MemoryStore:
         self._epoch = 0
 
     # Life
+
+    def mark(self) -> StoreMark | None:
+        """There is no older copy of it."""
+        return None
+
+    def beat(self) -> StoreMark | None:
+        """As `mark`."""
+        return None
+
+    def open_reading(self) -> bool:
+        """Nothing outlives the process that wrote it."""
+        return bool(self.data.conversations)
 
     def open(self, owner: str) -> int:
         """Become the owner; `owner` is only a name."""
@@ -155,7 +168,7 @@ class MemoryStore:
 
     # Reading
 
-    def load(self, conversation_id: str, *, recent: int) -> Loaded:
+    def load(self, conversation_id: str, *, recent: int, whole: bool = False) -> Loaded:
         """Return all that is needed to wake a conversation."""
         with self.data.lock:
             held = self.data.conversations.get(conversation_id)
@@ -172,11 +185,12 @@ class MemoryStore:
             return Loaded(
                 conversation_id,
                 held.last_seq,
-                held.snapshot,
-                held.snapshot_seq,
-                tuple(entry for entry in held.entries if entry.last_seq > held.snapshot_seq),
+                None if whole else held.snapshot,
+                0 if whole else held.snapshot_seq,
+                tuple(entry for entry in held.entries if whole or entry.last_seq > held.snapshot_seq),
                 tuple(row for row in held.results.values() if row.request_id in held.open_request_ids),
                 tuple(sorted([*notes, *newest], key=lambda row: (row.seq, row.role))),
+                held.phase if whole else "",
             )
 
     def unfinished(self) -> list[str]:

@@ -45,13 +45,13 @@ class PostgresReads:
         self._pool_lock = threading.Lock()
         self._closed = False
 
-    def load(self, conversation_id: str, *, recent: int) -> Loaded:
+    def load(self, conversation_id: str, *, recent: int, whole: bool = False) -> Loaded:
         """Return all that is needed to wake a conversation, as of one moment."""
 
         def read(connection: Connection) -> Loaded:
             connection.execute(sql.SNAPSHOT)
             try:
-                return _load(connection, conversation_id, recent)
+                return _load(connection, conversation_id, recent, whole)
             finally:
                 if not connection.closed:
                     connection.execute("ROLLBACK")
@@ -137,7 +137,7 @@ class PostgresReads:
                     name="postgres-readers",
                     min_size=1,
                     max_size=_READERS,
-                    timeout=2.0,
+                    timeout=1.5,
                     reconnect_timeout=1.0,
                     num_workers=2,
                     open=True,
@@ -164,7 +164,7 @@ def _rows(connection: Connection, statement: str, values: Values) -> list[Any]:
     return connection.cursor(binary=True).execute(statement, values).fetchall()
 
 
-def _load(connection: Connection, conversation_id: str, recent: int) -> Loaded:
+def _load(connection: Connection, conversation_id: str, recent: int, whole: bool) -> Loaded:
     def rows(statement: str, *values: Any) -> list[Any]:
         return _rows(connection, statement, (conversation_id, *values))
 
@@ -172,6 +172,10 @@ def _load(connection: Connection, conversation_id: str, recent: int) -> Loaded:
     if not state:
         return Loaded(conversation_id)
     last_seq, snapshot, snapshot_seq, oldest_open, open_requests = state[0]
+    phase = ""
+    if whole:
+        snapshot, snapshot_seq = None, 0
+        phase = ConversationRow(*rows(sql.CONVERSATION)[0]).phase
     requests = json.loads(open_requests)
     notes = rows(sql.NEWEST_NOTE)
     said = rows(sql.RECENT_MEMORY, notes[0][0] if notes else 0, recent)
@@ -186,4 +190,5 @@ def _load(connection: Connection, conversation_id: str, recent: int) -> Loaded:
         tuple(EntryRow(*row) for row in rows(sql.ENTRIES, snapshot_seq, None)),
         tuple(ResultRow(*row) for row in rows(sql.RESULTS, requests, requests)) if requests else (),
         tuple(MemoryRow(*row) for row in sorted([*notes, *said])),
+        phase,
     )

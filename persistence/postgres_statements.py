@@ -44,6 +44,11 @@ WHERE id = 1 AND epoch = %s
 """
 RELEASE: Final = "UPDATE orchestrator_ownership SET expires_at = 0 WHERE id = 1 AND epoch = %s"
 
+MARK: Final = "SELECT store_id, epoch, beats FROM orchestrator_ownership WHERE id = 1"
+BEAT: Final = """
+UPDATE orchestrator_ownership SET beats = beats + 1 WHERE id = 1 RETURNING store_id, epoch, beats
+"""
+
 # Connections
 
 SETTINGS: Final = """

@@ -30,6 +30,7 @@ from persistence.contract import (
     StoreError,
     StoreHealth,
     StoreIncompatible,
+    StoreMark,
     StoreOwned,
     StoreUnavailable,
 )
@@ -98,6 +99,33 @@ class PostgresStore(PostgresReads):
         self._renewer = threading.Thread(target=self._renew, args=(self._closing,), name="postgres-lease", daemon=True)
         self._renewer.start()
         return self._epoch
+
+    def mark(self) -> StoreMark | None:
+        """Look over a connection of its own."""
+        try:
+            with Connection.connect(**connect_options(self._dsn)) as connection:
+                there = _exists(connection, "orchestrator_ownership")
+                row = connection.execute(sql.MARK).fetchone() if there else None
+        except psycopg.Error as error:
+            raise unavailable(error, self._dsn) from None
+        return None if row is None else StoreMark(*row)
+
+    def beat(self) -> StoreMark | None:
+        """One row."""
+        row = self._change(sql.BEAT, ()).fetchone()
+        return None if row is None else StoreMark(*row)
+
+    def open_reading(self) -> bool:
+        """Read beside the owner, over connections that cannot write."""
+        try:
+            with Connection.connect(**connect_options(self._dsn)) as connection:
+                self._check_version(connection)
+                if not _applied(connection):
+                    return False
+        except psycopg.Error as error:
+            raise unavailable(error, self._dsn) from None
+        self._open_readers()
+        return True
 
     def close(self) -> None:
         """Give the ownership back, so that the next owner need not wait, and disconnect."""

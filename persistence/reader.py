@@ -45,9 +45,9 @@ class Reader:
             if not self._stopped:
                 self._jobs.put((function, args, done))
 
-    def load(self, conversation_id: str, recent: int, done: Done) -> None:
-        """Read what is needed to wake a conversation: a `Loaded`."""
-        self.submit(_load, self._store, conversation_id, recent, done=done)
+    def load(self, conversation_id: str, recent: int, done: Done, *, whole: bool = False) -> None:
+        """Read what is needed to wake a conversation: a `Loaded`; `whole`: by its journal alone."""
+        self.submit(_load, self._store, conversation_id, recent, whole, done=done)
 
     def find_message(self, conversation_id: str, message_id: str, done: Done) -> None:
         """Look up an accepted message: an `InboxRow` or None."""
@@ -86,8 +86,8 @@ class Reader:
                 self._log("read_callback_failed", level="error", **failed)
 
 
-def _load(store: Store, conversation_id: str, recent: int) -> Any:
-    return store.load(conversation_id, recent=recent)
+def _load(store: Store, conversation_id: str, recent: int, whole: bool) -> Any:
+    return store.load(conversation_id, recent=recent, whole=whole)
 
 
 def _find(store: Store, key: str, now: int) -> tuple[Any, bytes] | None:

@@ -41,20 +41,21 @@ class RedisReads:
         self._scripts: dict[str, Callable[..., Any]] = {}
         self._secret: str | None = None
 
-    def load(self, conversation_id: str, *, recent: int) -> Loaded:
+    def load(self, conversation_id: str, *, recent: int, whole: bool = False) -> Loaded:
         """Return all that is needed to wake a conversation, as of one moment."""
-        found = self._script(lua.LOAD, conversation_id, recent)
+        found = self._script(lua.LOAD, conversation_id, recent, int(whole))
         if not found:
             return Loaded(conversation_id)
-        last_seq, snapshot, snapshot_seq, entries, results, memory, forgotten = found
+        last_seq, snapshot, snapshot_seq, entries, results, memory, forgotten, phase = found
         return Loaded(
             conversation_id,
             int(last_seq),
-            snapshot,
-            int(snapshot_seq),
+            None if whole else snapshot,
+            0 if whole else int(snapshot_seq),
             tuple(rows.entry_row(entry) for entry in entries),
             tuple(sorted((rows.result_row(one) for some in results for one in some), key=_place)),
             tuple(rows.memory_rows(memory, forgotten)),
+            phase.decode() if whole else "",
         )
 
     def unfinished(self) -> list[str]:

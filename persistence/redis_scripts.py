@@ -4,7 +4,7 @@ Keys. All begin with `{prefix}:store`; the braces make the prefix the hash tag, 
 in one slot and one script may touch them all. Only the ownership key is declared, the others are derived from it: they
 depend on what is stored. `<c>` is a conversation id, which holds no slash.
 
-    :owner              hash     format, epoch, mark, owner, since, commits, letters, rows
+    :owner              hash     format, epoch, mark, owner, since, commits, letters, rows, store_id, beats
     :lease              string   token of the owner, gone when it is silent for too long
     :state:<c>          hash     what a conversation is now, with its snapshot
     :journal:<c>        stream   its steps; the entry's id is the step's last sequence number
@@ -57,6 +57,7 @@ if not holder then
     local epoch = redis.call('HINCRBY', owner, 'epoch', 1)
     redis.call('HSET', owner, 'format', ARGV[5], 'mark', epoch .. ':' .. token, 'owner', ARGV[2], 'since', ARGV[3],
         'commits', '0')
+    redis.call('HSETNX', owner, 'store_id', token)
     redis.call('SET', lease, token, 'PX', ARGV[4])
 end
 return {'ok', redis.call('HGET', owner, 'epoch')}
@@ -72,6 +73,14 @@ return {'ok'}
 """
 )
 """A lease that ran out is taken again as long as nobody else became the owner meanwhile."""
+
+BEAT: Final = (
+    _GUARD
+    + """
+redis.call('HINCRBY', owner, 'beats', 1)
+return {'ok'}
+"""
+)
 
 RELEASE: Final = (
     _GUARD
@@ -289,7 +298,7 @@ LOAD: Final = (
     + """
 local c, recent = ARGV[1], ARGV[2]
 local state = redis.call('HMGET', base .. ':state:' .. c, 'last_seq', 'snapshot', 'snapshot_seq', 'open_seq',
-    'open_requests')
+    'open_requests', 'phase')
 if not state[1] then return {} end
 local results = {}
 for i, request in ipairs(cjson.decode(state[5])) do
@@ -307,11 +316,13 @@ if state[4] ~= '' then
         fields[#fields + 1] = field
     end
 end
-return {state[1], state[2], state[3], redis.call('XRANGE', base .. ':journal:' .. c, tonumber(state[3]) + 1, '+'),
-    results, fetch(c, fields), redis.call('HGETALL', base .. ':forgotten:' .. c)}
+local from = 1
+if ARGV[3] == '0' then from = tonumber(state[3]) + 1 end
+return {state[1], state[2], state[3], redis.call('XRANGE', base .. ':journal:' .. c, from, '+'),
+    results, fetch(c, fields), redis.call('HGETALL', base .. ':forgotten:' .. c), state[6]}
 """
 )
-"""ARGV: conversation, how many remarks. As of one moment."""
+"""ARGV: conversation, how many remarks, 1 for the whole journal. As of one moment."""
 
 MEMORY: Final = (
     _BASE

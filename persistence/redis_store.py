@@ -28,6 +28,7 @@ from persistence.contract import (
     StoreError,
     StoreHealth,
     StoreIncompatible,
+    StoreMark,
     StoreOwned,
     StoreUnavailable,
 )
@@ -94,6 +95,34 @@ class RedisStore(RedisReads):
         self._renewer = threading.Thread(target=self._renew, args=(self._closing,), name="redis-lease", daemon=True)
         self._renewer.start()
         return self._epoch
+
+    def mark(self) -> StoreMark | None:
+        """Look over the connection at hand, or one of its own."""
+        own = self._client is None
+        if own:
+            self._connect()
+        try:
+            store_id, epoch, beats = self._run("HMGET", self._owner_key, "store_id", "epoch", "beats")
+        finally:
+            if own:
+                self._disconnect()
+        return None if store_id is None else StoreMark(store_id.decode(), int(epoch), int(beats or 0))
+
+    def beat(self) -> StoreMark | None:
+        """One script."""
+        self._write(lua.BEAT)
+        return self.mark()
+
+    def open_reading(self) -> bool:
+        """Read beside the owner."""
+        self.close()
+        self._connect()
+        form = self._run("HGET", self._owner_key, "format")
+        if form is not None and int(form) > _FORMAT:
+            self._disconnect()
+            newer = f"{self._base} has format {int(form)}, written by a newer version; it is left as it is"
+            raise StoreIncompatible(newer)
+        return form is not None
 
     def close(self) -> None:
         """Give the lease back, so that the next owner need not wait for its end."""

@@ -37,23 +37,27 @@ class SqliteReads:
         self._readers: list[_Connection] = []
         self._closed = False
 
-    def load(self, conversation_id: str, *, recent: int) -> Loaded:
+    def load(self, conversation_id: str, *, recent: int, whole: bool = False) -> Loaded:
         """Return all that is needed to wake a conversation, as of one moment."""
         try:
             with self._reader() as connection:
                 connection.execute("BEGIN")
                 try:
-                    return self._load(connection, conversation_id, recent)
+                    return self._load(connection, conversation_id, recent, whole)
                 finally:
                     connection.execute("ROLLBACK")
         except sqlite3.Error as error:
             raise unavailable(error) from error
 
-    def _load(self, connection: sqlite3.Connection, conversation_id: str, recent: int) -> Loaded:
+    def _load(self, connection: sqlite3.Connection, conversation_id: str, recent: int, whole: bool) -> Loaded:
         row = connection.execute(sql.LOAD_STATE, (conversation_id,)).fetchone()
         if row is None:
             return Loaded(conversation_id)
         last_seq, snapshot, snapshot_seq, oldest_open, open_requests = row
+        phase = ""
+        if whole:
+            snapshot, snapshot_seq = None, 0
+            phase = _conversation(connection.execute(sql.CONVERSATION, (conversation_id,)).fetchone()).phase
         entries = connection.execute(sql.ENTRIES, (conversation_id, snapshot_seq, _MANY)).fetchall()
         results = [
             found
@@ -75,6 +79,7 @@ class SqliteReads:
             tuple(EntryRow(*entry) for entry in entries),
             tuple(_results(results)),
             tuple(_memory(sorted([*notes, *said]))),
+            phase,
         )
 
     def unfinished(self) -> list[str]:

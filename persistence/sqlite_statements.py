@@ -6,10 +6,14 @@ from typing import Final
 
 EPOCH: Final = "SELECT epoch FROM orchestrator_ownership WHERE id = 1"
 OWN: Final = """
-INSERT INTO orchestrator_ownership (id, epoch, owner, since) VALUES (1, 1, ?1, ?2)
+INSERT INTO orchestrator_ownership (id, epoch, owner, since, store_id)
+VALUES (1, 1, ?1, ?2, lower(hex(randomblob(16))))
 ON CONFLICT (id) DO UPDATE SET epoch = epoch + 1, owner = ?1, since = ?2
 RETURNING epoch
 """
+
+MARK: Final = "SELECT store_id, epoch, beats FROM orchestrator_ownership WHERE id = 1"
+BEAT: Final = "UPDATE orchestrator_ownership SET beats = beats + 1 WHERE id = 1"
 
 # Writing a step
 

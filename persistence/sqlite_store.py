@@ -33,6 +33,7 @@ from persistence.contract import (
     OwnershipLost,
     StoreHealth,
     StoreIncompatible,
+    StoreMark,
     StoreOwned,
     StoreUnavailable,
 )
@@ -85,7 +86,7 @@ class SqliteStore(SqliteReads):
             (self._epoch,) = writer.execute(sql.OWN, (owner, time.time_ns() // 1_000_000)).fetchone()
         except sqlite3.Error as error:
             self.close()
-            raise unavailable(error) from error
+            raise _opening(error, self._path) from error
         except OSError as error:
             self.close()
             raise StoreUnavailable(f"{self._path}: {error.strerror or error}") from error
@@ -93,6 +94,36 @@ class SqliteStore(SqliteReads):
             self.close()
             raise
         return self._epoch
+
+    def mark(self) -> StoreMark | None:
+        """Look over a connection of its own."""
+        try:
+            if not self._applied():
+                return None
+            connection = connect(self._path, read_only=True)
+            try:
+                row = connection.execute(sql.MARK).fetchone()
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            raise _opening(error, self._path) from error
+        return None if row is None else StoreMark(*row)
+
+    def beat(self) -> StoreMark | None:
+        """One row."""
+        self._change(sql.BEAT, ())
+        return self.mark()
+
+    def open_reading(self) -> bool:
+        """Read beside the owner, over connections that cannot write."""
+        try:
+            self._check_version()
+            if not self._applied():
+                return False
+        except sqlite3.Error as error:
+            raise _opening(error, self._path) from error
+        self._open_readers()
+        return True
 
     def close(self) -> None:
         """Close everything, the lock last."""
@@ -355,6 +386,13 @@ class SqliteStore(SqliteReads):
         if newer:
             names = ", ".join(newer)
             raise StoreIncompatible(f"{self._path} was migrated by a newer version ({names}); it is left as it is")
+
+
+def _opening(error: sqlite3.Error, path: Path) -> StoreUnavailable | StoreIncompatible:
+    """Return why a file cannot be opened; waiting helps against most things, but not against damage."""
+    if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return StoreIncompatible(f"{path} is no SQLite database, or a damaged one ({error}); it is left as it is")
+    return unavailable(error)
 
 
 def _lock(path: Path) -> int:

@@ -62,7 +62,7 @@ class Writer:
         store: Store,
         *,
         log: Callable[..., None] | None = None,
-        on_ownership_lost: Callable[[], None] | None = None,
+        on_ownership_lost: Callable[[str], None] | None = None,
         max_batch: int = 512,
         max_pending: int = 100_000,
         retry: tuple[float, float] = (0.05, 2.0),
@@ -321,7 +321,7 @@ class Writer:
     def _lose(self, reason: str, batch: Sequence[tuple[Append, Done]]) -> None:
         self._refuse_everybody(reason, batch)
         if self._on_ownership_lost is not None:
-            self._on_ownership_lost()
+            self._on_ownership_lost(reason)
 
     def _refuse_everybody(self, reason: str, batch: Sequence[tuple[Append, Done]]) -> None:
         self._trouble = reason

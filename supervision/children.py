@@ -1,20 +1,24 @@
 """The children of one supervisor, as in OTP: who is there, who must be stopped, who must be started, in which order.
 
-Pure: a supervisor tells the roster what happened and carries out the actions it returns, in their order.
+Pure: a supervisor tells the roster what happened and carries out the actions it returns, in their order. A roster is
+used up by the call it is given to, like a file position: each call changes one entry of a shared table instead of
+copying thousands.
 
 - Stops go in reverse start order, starts in start order. A start comes only after the last stop of its group was heard.
 - A child that fails while its group is being restarted starts the group restart over (OTP), and counts.
 - A temporary child that ends, for whatever reason, is forgotten; a transient one that ends normally is kept, stopped.
+- A child that declines to start (OTP's `ignore`) is kept without a life, or forgotten if it is temporary.
 - A restart that is one too many within the intensity's period stops all children and escalates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from supervision.decide import Escalate, History, Restart, decide
+from supervision.decide import Directive, Escalate, History, Restart, Stop, decide
+from supervision.directives import OnError
 from supervision.errors import Classified
 from supervision.intensity import Intensity, add_restart
 from supervision.spec import AutoShutdown, ChildSpec, RestartType, Strategy
@@ -97,7 +101,10 @@ class Roster:
     strategy: Strategy = Strategy.ONE_FOR_ONE
     intensity: Intensity = field(default_factory=Intensity)
     auto_shutdown: AutoShutdown = AutoShutdown.NEVER
-    children: tuple[Child, ...] = ()
+    table: dict[str, Child] = field(default_factory=dict)
+    """Every child by its id, in start order."""
+    stopping: set[str] = field(default_factory=set)
+    """The ids of those that were asked to stop: group restarts wait until none is left."""
     restarts: tuple[float, ...] = ()
     """Times of recent restarts, newest first."""
     group: GroupRestart | None = None
@@ -105,15 +112,17 @@ class Roster:
     ended: str | None = None
     """Why this supervisor is ending, once it is."""
 
+    @property
+    def children(self) -> tuple[Child, ...]:
+        """All children, in start order."""
+        return tuple(self.table.values())
+
     def get(self, child_id: str) -> Child:
         """Return one child. Raises `KeyError`."""
-        for child in self.children:
-            if child.spec.id == child_id:
-                return child
-        raise KeyError(child_id)
+        return self.table[child_id]
 
     def __contains__(self, child_id: object) -> bool:
-        return any(child.spec.id == child_id for child in self.children)
+        return child_id in self.table
 
 
 Outcome = tuple[Roster, tuple[Action, ...]]
@@ -127,8 +136,8 @@ def added(roster: Roster, spec: ChildSpec) -> Outcome:
         raise ValueError(f"{spec.id!r} is significant, but this supervisor never shuts down by itself")
     if roster.ended is not None:
         raise ValueError(f"this supervisor is ending: {roster.ended}")
-    child = Child(spec, ChildState.STARTING)
-    return replace(roster, children=(*roster.children, child)), (StartChild(spec.id, 0.0),)
+    roster.table[spec.id] = Child(spec, ChildState.STARTING)
+    return roster, (StartChild(spec.id, 0.0),)
 
 
 def started(roster: Roster, child_id: str, now: float) -> Outcome:
@@ -140,9 +149,41 @@ def started(roster: Roster, child_id: str, now: float) -> Outcome:
     return _put(roster, running), ()
 
 
-def failed(roster: Roster, child_id: str, failure: Classified, now: float, jitter: float) -> Outcome:
-    """Record that a child crashed, or failed to start, and decide what follows."""
-    return _ended(roster, child_id, failure, now, jitter)
+def declined(roster: Roster, child_id: str) -> Outcome:
+    """Record that a child has nothing to do and did not start: no failure, and no restart."""
+    return _gone(roster, roster.get(child_id)), ()
+
+
+def refused(roster: Roster, child_id: str) -> Outcome:
+    """Forget a child whose very first start failed: whoever asked for it is told."""
+    return _without(roster, child_id), ()
+
+
+def again(roster: Roster, child_id: str) -> Outcome:
+    """Start a child that is kept without a life. Raises `KeyError`, and `ValueError` for one that has a life."""
+    child = roster.get(child_id)
+    if roster.ended is not None:
+        raise ValueError(f"this supervisor is ending: {roster.ended}")
+    if child.state is not ChildState.STOPPED:
+        raise ValueError(f"{child_id!r} is {child.state.value}")
+    return _put(roster, replace(child, state=ChildState.STARTING)), (StartChild(child_id, 0.0, "asked for"),)
+
+
+def failed(
+    roster: Roster, child_id: str, failure: Classified, now: float, jitter: float, rule: OnError | None = None
+) -> Outcome:
+    """Record that a child crashed, or failed to start, and decide what follows; `rule` is what it asked for itself."""
+    return _ended(roster, child_id, failure, now, jitter, rule)
+
+
+def restart_asked(roster: Roster, child_id: str, now: float) -> Outcome:
+    """Record that a child ended because a person wants it to begin anew: that counts neither for it nor for limits."""
+    child = roster.get(child_id)
+    if child.state is ChildState.STOPPED:
+        return roster, ()
+    if child.state is ChildState.STOPPING:
+        return _stopped_on_request(roster, child, now)
+    return _begin_anew(_put(roster, replace(child, state=ChildState.STOPPED)), child, Restart(0.0, "asked for"), now)
 
 
 def stopped(roster: Roster, child_id: str, now: float, jitter: float = 0.0) -> Outcome:
@@ -162,30 +203,41 @@ def removed(roster: Roster, child_id: str) -> Outcome:
 
 def shut_down(roster: Roster, reason: str) -> Outcome:
     """End the supervisor: stop every child, the youngest first."""
-    stopping, stops = _stop(roster, lambda _child: True)
-    return replace(stopping, group=None, ended=reason), stops
+    roster, stops = _stop(roster, roster.table)
+    return replace(roster, group=None, ended=reason), stops
 
 
 # Ends
 
 
-def _ended(roster: Roster, child_id: str, failure: Classified | None, now: float, jitter: float) -> Outcome:
+def _ended(
+    roster: Roster, child_id: str, failure: Classified | None, now: float, jitter: float, rule: OnError | None = None
+) -> Outcome:
     child = roster.get(child_id)
     if child.state is ChildState.STOPPED:
         return roster, ()
     if child.state is ChildState.STOPPING:
         return _stopped_on_request(roster, child, now)
-    directive = decide(child.spec, failure, child.history, now, jitter)
+    directive = _directive(child, failure, now, jitter, rule)
     if isinstance(directive, Restart):
         return _restart(roster, child, directive, now)
     if isinstance(directive, Escalate):
         return _escalate(_put(roster, replace(child, state=ChildState.STOPPED)), f"{child_id}: {directive.reason}")
     gone = _gone(roster, child)
-    reason = _significant_end(roster, child, gone)
+    reason = _significant_end(gone, child)
     if reason is None:
         return gone, ()
     ending, stops = shut_down(gone, reason)
     return ending, (*stops, ShutDownNow(reason))
+
+
+def _directive(child: Child, failure: Classified | None, now: float, jitter: float, rule: OnError | None) -> Directive:
+    spec = child.spec
+    if failure is not None and rule is OnError.STOP:
+        return Stop("its own rules say that it stays stopped")
+    if rule is OnError.RESTART:
+        spec = replace(spec, retry_permanent_errors=True, retry_fatal_errors=True, quiet_resets=spec.resets_when_quiet)
+    return decide(spec, failure, child.history, now, jitter)
 
 
 def _stopped_on_request(roster: Roster, child: Child, now: float) -> Outcome:
@@ -203,12 +255,12 @@ def _gone(roster: Roster, child: Child) -> Roster:
     return _put(roster, replace(child, state=ChildState.STOPPED))
 
 
-def _significant_end(roster: Roster, child: Child, after: Roster) -> str | None:
+def _significant_end(roster: Roster, child: Child) -> str | None:
     if not child.spec.significant or roster.auto_shutdown is AutoShutdown.NEVER:
         return None
     if roster.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT:
         return f"the significant child {child.spec.id} has ended"
-    if any(other.spec.significant and other.state is not ChildState.STOPPED for other in after.children):
+    if any(other.spec.significant and other.state is not ChildState.STOPPED for other in roster.table.values()):
         return None
     return "the last significant child has ended"
 
@@ -224,33 +276,38 @@ def _restart(roster: Roster, child: Child, directive: Restart, now: float) -> Ou
         reason = f"{child.spec.id}: more than {limit.max_restarts} restarts within {limit.period:g} s"
         return _escalate(_put(roster, replace(child, state=ChildState.STOPPED)), reason)
     counted = replace(child, state=ChildState.STOPPED, history=child.history.after(child.spec, now))
-    roster = _put(roster, counted)
+    return _begin_anew(_put(roster, counted), child, directive, now)
+
+
+def _begin_anew(roster: Roster, child: Child, directive: Restart, now: float) -> Outcome:
     due = now + directive.after
     if roster.strategy is Strategy.ONE_FOR_ONE:
         return _start(roster, (child.spec.id,), directive.after, directive.rule)
-    first = 0 if roster.strategy is Strategy.ONE_FOR_ALL else _index(roster, child.spec.id)
-    members = roster.children[first:]
-    ids = tuple(m.spec.id for m in members if m.spec.id == child.spec.id or _comes_back(roster, m))
-    roster, stops = _stop(roster, lambda other: other in members)
+    members = list(roster.table)
+    if roster.strategy is Strategy.REST_FOR_ONE:
+        members = members[members.index(child.spec.id) :]
+    before = frozenset() if roster.group is None else frozenset(roster.group.ids)
+    ids = tuple(m for m in members if m == child.spec.id or _comes_back(roster.table[m], before))
+    roster, stops = _stop(roster, members)
     roster = replace(roster, group=GroupRestart(ids, due, directive.rule))
     roster, starts = _start_group(roster, now)
     return roster, (*stops, *starts)
 
 
-def _comes_back(roster: Roster, bystander: Child) -> bool:
+def _comes_back(bystander: Child, before: frozenset[str]) -> bool:
     if bystander.spec.restart is RestartType.TEMPORARY or bystander.removing:
         return False
     if bystander.state in ALIVE:
         return True
     # A bystander that is down already belongs to the restart only if an earlier one of the same group stopped it.
-    return roster.group is not None and bystander.spec.id in roster.group.ids
+    return bystander.spec.id in before
 
 
 def _start_group(roster: Roster, now: float) -> Outcome:
     group = roster.group
     if group is None:
         return roster, ()
-    if any(child.state is ChildState.STOPPING for child in roster.children):
+    if roster.stopping:
         return roster, ()
     ids = tuple(child_id for child_id in group.ids if child_id in roster)
     return _start(replace(roster, group=None), ids, max(0.0, group.due - now), group.rule)
@@ -267,15 +324,11 @@ def _start(roster: Roster, ids: Iterable[str], after: float, rule: str) -> Outco
     return roster, tuple(starts)
 
 
-def _stop(roster: Roster, which: Callable[[Child], bool]) -> Outcome:
-    stops = tuple(
-        StopChild(child.spec.id) for child in reversed(roster.children) if child.state in ALIVE and which(child)
-    )
-    ids = {stop.id for stop in stops}
-    children = tuple(
-        replace(child, state=ChildState.STOPPING) if child.spec.id in ids else child for child in roster.children
-    )
-    return replace(roster, children=children), stops
+def _stop(roster: Roster, ids: Iterable[str]) -> Outcome:
+    stops = tuple(StopChild(child_id) for child_id in reversed(list(ids)) if roster.table[child_id].state in ALIVE)
+    for stop in stops:
+        _put(roster, replace(roster.table[stop.id], state=ChildState.STOPPING))
+    return roster, stops
 
 
 def _escalate(roster: Roster, reason: str) -> Outcome:
@@ -286,14 +339,16 @@ def _escalate(roster: Roster, reason: str) -> Outcome:
 # Places
 
 
-def _index(roster: Roster, child_id: str) -> int:
-    return next(i for i, child in enumerate(roster.children) if child.spec.id == child_id)
-
-
 def _put(roster: Roster, changed: Child) -> Roster:
-    children = tuple(changed if child.spec.id == changed.spec.id else child for child in roster.children)
-    return replace(roster, children=children)
+    roster.table[changed.spec.id] = changed
+    if changed.state is ChildState.STOPPING:
+        roster.stopping.add(changed.spec.id)
+    else:
+        roster.stopping.discard(changed.spec.id)
+    return roster
 
 
 def _without(roster: Roster, child_id: str) -> Roster:
-    return replace(roster, children=tuple(child for child in roster.children if child.spec.id != child_id))
+    del roster.table[child_id]
+    roster.stopping.discard(child_id)
+    return roster

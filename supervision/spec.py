@@ -65,6 +65,8 @@ class ChildSpec:
     def __post_init__(self) -> None:
         if not self.id:
             raise ValueError("id must not be empty")
+        # A plain string would compare equal and still never be the same: it is made the member, or refused.
+        object.__setattr__(self, "restart", RestartType(self.restart))
         if self.max_restarts is not None and self.max_restarts < 0:
             raise ValueError(f"max_restarts must be 0 or more, not {self.max_restarts}")
         if isnan(self.shutdown_timeout) or self.shutdown_timeout < 0:

@@ -99,7 +99,10 @@ EVENTS: Final[dict[str, Event]] = {
     "conversation_resumed": Event("info", "It goes on.", ("by",), _BOTH),
     "conversation_cancelled": Event("info", "Its running request was ended.", ("by", "reason"), _BOTH),
     "conversation_quarantined": Event(
-        "error", "It brought the daemon down again and again and is not resumed.", ("recoveries", "reason"), _BOTH
+        "error",
+        "It brought the daemon down again and again, or cannot be read; it is not resumed.",
+        ("recoveries", "reason"),
+        _BOTH,
     ),
     # Agents
     "agent_registered": Event("debug", "An agent is known.", ("contract", "effects", "isolation")),
@@ -156,6 +159,20 @@ EVENTS: Final[dict[str, Event]] = {
         ("kind", "path", "restarts", "reason", "rule", "error_type", "error_message"),
         _BOTH,
     ),
+    "actor_resumed": Event(
+        "warning",
+        "An error escaped a handler; by the actor's own rules it lives on.",
+        ("error_type", "message_type"),
+        _BOTH,
+    ),
+    "child_failed": Event(
+        "warning",
+        "A supervised child failed; after several failures in a row this is an error.",
+        ("path", "cause", "failures", "rule"),
+    ),
+    "child_killed": Event(
+        "warning", "A child did not stop in time and was taken out of the tree.", ("path", "timeout")
+    ),
     "actor_hook_failed": Event(
         "error",
         "An ending actor's own clean-up failed.",
@@ -197,7 +214,9 @@ EVENTS: Final[dict[str, Event]] = {
     "migrated": Event("info", "The store's schema was brought up to date.", ("store", "migrations"), _BOTH),
     "snapshot_saved": Event("debug", "A snapshot was written.", ("seq", "size")),
     "conversation_unreadable": Event("error", "What is stored of a conversation cannot be read.", ("reason",), _BOTH),
-    "snapshot_unusable": Event("error", "A snapshot cannot be read; the journal is.", ("seq", "reason"), _BOTH),
+    "snapshot_replaced": Event(
+        "warning", "A snapshot cannot be read; the whole journal was.", ("seq", "reason"), _BOTH
+    ),
     "recovered": Event(
         "info", "Unfinished work was taken up again.", ("phase", "seq", "events", "nodes", "recoveries"), _BOTH
     ),

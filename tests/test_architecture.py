@@ -45,9 +45,9 @@ ALLOWED: dict[str, set[str]] = {
 """Package or top-level module -> what of ours it may import."""
 
 DRIVERS = {
-    "sqlite3": {"persistence/sqlite_store.py", "persistence/sqlite_", "supervision/errors.py", "examples/shop/"},
-    "psycopg": {"persistence/postgres_", "chaos/scratch_postgres.py"},
-    "redis": {"persistence/redis_", "gateway/redis_", "chaos/scratch_redis.py"},
+    "sqlite3": {"persistence/sqlite_", "benchmarks/", "supervision/errors.py", "examples/shop/"},
+    "psycopg": {"persistence/postgres_", "chaos/scratch_postgres.py", "benchmarks/"},
+    "redis": {"persistence/redis_", "gateway/redis_", "chaos/scratch_redis.py", "benchmarks/"},
     "msgpack": {"messages/wire.py"},
     "fastapi": {"gateway/"},
     "uvicorn": {"gateway/"},

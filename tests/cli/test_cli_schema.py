@@ -27,7 +27,12 @@ def orch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ORCHESTRATOR_DATA_DIR", str(tmp_path / "data"))
     commands = Commands(
-        serve=run._serve, demo=run._demo, check=run._check, migrate=run._migrate, local_chat=run._local_chat
+        serve=run._serve,
+        demo=run._demo,
+        check=run._check,
+        migrate=run._migrate,
+        local_chat=run._local_chat,
+        chaos=run._chaos,
     )
 
     def invoke(*arguments: str) -> Any:

@@ -130,7 +130,7 @@ def test_the_given_commands_decide_the_exit_code(orch, called):
     assert orch("migrate", "--status", "--json").exit_code == 75
     assert orch("demo", "--keep", "--http-bind", "127.0.0.1:0").exit_code == 0
     assert [(name, options) for name, _, options in called] == [
-        ("check", {"as_json": True}),
+        ("check", {"as_json": True, "store": False}),
         ("migrate", {"as_json": False, "status": False}),
         ("migrate", {"as_json": True, "status": True}),
         ("demo", {"keep": True}),
@@ -395,6 +395,16 @@ def test_a_plan_that_has_no_order_is_shown_all_the_same():
     console = Console(width=100, file=io.StringIO())
     console.print(conversation_view({"conversation_id": "x", "phase": "p", "request": request}))
     assert all(f"{name}_agent" in console.file.getvalue() for name in "abc")
+
+
+def test_show_says_why_a_conversation_is_quarantined_and_what_cannot_be_read():
+    from rich.console import Console
+
+    console = Console(width=100, file=io.StringIO())
+    broken = {"quarantined": "the reason", "unreadable": {"seq": 7, "reason": "the checksum"}, "request": None}
+    console.print(conversation_view({"conversation_id": "x", "phase": "paused", **broken}))
+    assert "the reason" in console.file.getvalue()
+    assert "at 7: the checksum" in console.file.getvalue()
 
 
 def test_events_prints_the_journal_and_follows(orch, router, monkeypatch):

@@ -229,6 +229,24 @@ class StoreContract:
         assert (loaded.snapshot, loaded.snapshot_seq, loaded.last_seq) == (b"s2", 2, 5)
         assert [(row.first_seq, row.last_seq) for row in loaded.entries] == [(3, 4), (5, 5)]
 
+    def test_the_whole_journal_is_read_as_if_there_were_no_snapshot(self, store: Any) -> None:
+        assert store.load("nobody", recent=9, whole=True) == Loaded("nobody")
+        last = fill(store, turns=3)
+        rows = (result("r7", "a"),)
+        extra = {"results": rows, "open_request_ids": ("r7",), "oldest_open_seq": 3, "phase": "executing"}
+        commit(store, step("c1", last, snapshot=b"s7", **extra), step("c1", last + 1, 2, **extra | {"results": ()}))
+        usual, whole = store.load("c1", recent=1), store.load("c1", recent=1, whole=True)
+        assert [(row.first_seq, row.last_seq) for row in usual.entries] == [(8, 9)]
+        assert [(row.first_seq, row.last_seq) for row in whole.entries] == [(1, 2), (3, 4), (5, 6), (7, 7), (8, 9)]
+        entries = tuple(store.entries("c1", after=0, limit=99))
+        assert whole == replace(usual, snapshot=None, snapshot_seq=0, entries=entries, phase="executing")
+        assert (whole.results, [row.seq for row in whole.memory]) == (rows, [3, 4, 5, 6])
+
+    def test_the_whole_journal_begins_where_retention_cut_it(self, store: Any) -> None:
+        commit(store, step(), step("c1", 1, snapshot=b"s2"), step("c1", 2))
+        store.cleanup(10_000, **(NEVER | {"keep_journal_ms": 0}))
+        assert [row.first_seq for row in store.load("c1", recent=9, whole=True).entries] == [3]
+
     def test_load_brings_the_newest_remarks_only(self, store: Any) -> None:
         fill(store, turns=20)
         assert [row.seq for row in store.load("c1", recent=5).memory] == [36, 37, 38, 39, 40]
@@ -468,3 +486,44 @@ class StoreContract:
         for reader in readers:
             reader.join(20)
         assert not wrong
+
+    def test_a_mark_tells_how_far_a_store_has_come(self, world):
+        """Its name stays, its beats count on over every life; looking needs no ownership."""
+        store = world.make()
+        if world.lasting:
+            assert store.mark() is None
+        epoch = store.open("a")
+        first = store.beat()
+        if first is None:  # a store without an older self
+            store.close()
+            return
+        second = store.beat()
+        assert (second.store_id, second.epoch, second.beats) == (first.store_id, epoch, first.beats + 1)
+        assert world.make().mark() == second
+        store.close()
+        later = world.make()
+        assert later.open("b") > epoch
+        assert later.beat().store_id == first.store_id
+        assert later.mark().beats == second.beats + 1
+        world.take_over(later)
+        with pytest.raises(OwnershipLost):
+            later.beat()
+        later.close()
+
+    def test_reading_beside_the_owner(self, world):
+        """Whoever only reads owns nothing and disturbs nobody."""
+        reader = world.make()
+        if world.lasting:
+            assert reader.open_reading() is False
+            reader.close()
+        store = world.make()
+        store.open("a")
+        commit(store, step("c1"))
+        assert reader.open_reading() is True
+        assert reader.load("c1", recent=1).last_seq == 1
+        assert [row.conversation_id for row in reader.conversations(phase=None, after=None, limit=5)] == ["c1"]
+        with pytest.raises(StoreError):
+            commit(reader, step("c1", 1))
+        reader.close()
+        assert commit(store, step("c1", 1))[0].last_seq == 2
+        store.close()

@@ -26,6 +26,7 @@ from persistence.contract import (
     InboxRow,
     MemoryRow,
     MetricRow,
+    StoreIncompatible,
     StoreOwned,
     StoreUnavailable,
 )
@@ -307,7 +308,7 @@ def test_a_commit_that_worked_although_its_answer_was_lost_is_recognised(path, s
 def test_something_that_is_no_database_is_refused_and_left_alone(path):
     path.write_bytes(b"not a database, but a letter to somebody" * 100)
     before = hashlib.sha256(path.read_bytes()).hexdigest()
-    with pytest.raises(StoreUnavailable, match="SQLITE_NOTADB"):
+    with pytest.raises(StoreIncompatible, match="SQLITE_NOTADB"):
         SqliteStore(path).open("test")
     assert hashlib.sha256(path.read_bytes()).hexdigest() == before
 

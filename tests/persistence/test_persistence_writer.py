@@ -94,7 +94,7 @@ def lost() -> threading.Event:
 
 @pytest.fixture
 def writer(store: Scripted, log: Log, lost: threading.Event) -> Iterator[Writer]:
-    writer = Writer(store, log=log, on_ownership_lost=lost.set, retry=(0.001, 0.004))
+    writer = Writer(store, log=log, on_ownership_lost=lambda _reason: lost.set(), retry=(0.001, 0.004))
     writer.start()
     yield writer
     store.gate.set()
@@ -278,7 +278,7 @@ def test_after_ownership_is_lost_nobody_waits_and_the_daemon_is_told(store, writ
 
 def test_what_was_durable_before_ownership_was_lost_is_told_so(store, log, lost):
     """While a poisoned batch is committed one by one, the store can be taken over in the middle."""
-    writer, outcomes = Writer(store, log=log, on_ownership_lost=lost.set), Outcomes()
+    writer, outcomes = Writer(store, log=log, on_ownership_lost=lambda _reason: lost.set()), Outcomes()
 
     def trouble(batch: Sequence[Append], _rows: Any) -> None:
         if len(batch) > 1:

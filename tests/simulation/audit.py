@@ -26,6 +26,8 @@ def audit_disk(world: World) -> None:
         woken = wake(store.load(conversation_id, recent=100_000))
         folded = fold(State(conversation_id), events)
         world.demand(woken.state == folded, "waking equals folding", f"{conversation_id} wakes as something else")
+        again = wake(store.load(conversation_id, recent=100_000, whole=True))
+        world.demand(again.state == folded, "the journal replaces a snapshot", f"{conversation_id} wakes otherwise")
         world.demand(woken.state.phase == talk.phase, "waking equals folding", f"{conversation_id}: phase")
 
 
@@ -62,12 +64,12 @@ def audit_rest(world: World) -> None:
 
 
 def left_running(world: World) -> list[str]:
-    """Return what still exists beside the router's actor and its sweep."""
+    """Return what still exists beside the root, the router's actor and its sweep."""
     life = world.life
     if life is None:
         return ["no daemon"]
     left = ["a message without a reply"] if world.ledger.open else []
-    left += [path for path in life.system._actors if path != "/conversations"]
+    left += [path for path in life.system._actors if path not in ("/", "/conversations")]
     left += life.execution.calls.values()
     if life.load.total:
         left.append(f"a load of {life.load.total}")

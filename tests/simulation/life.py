@@ -68,6 +68,7 @@ class Life:
             passivate_after=world.passivate_after,
             admits=self._admits,
             new_id=world.new_id,
+            on_failed=lambda _error: world.gave_up(self),
         )
         quarantined = {
             conversation_id: f"resumed {count} times in a row"
@@ -132,7 +133,7 @@ class Life:
             demand(event.seq > before, "published in order", f"{event.seq} after {before}")
             self.published[event.conversation_id] = event.seq
 
-    def ownership_lost(self) -> None:
+    def ownership_lost(self, _reason: str) -> None:
         self.world.saw("branch: ownership lost")
         self.lost = True
         self.world.note(f"daemon {self.number} has lost the store")

@@ -135,8 +135,8 @@ class SimReader:
         self._life = life
         self._world = life.world
 
-    def load(self, conversation_id: str, recent: int, done: Callable[[Any], None]) -> None:
-        self._read("load", lambda: self._life.store.load(conversation_id, recent=recent), done)
+    def load(self, conversation_id: str, recent: int, done: Callable[[Any], None], *, whole: bool = False) -> None:
+        self._read("load", lambda: self._life.store.load(conversation_id, recent=recent, whole=whole), done)
 
     def find_message(self, conversation_id: str, message_id: str, done: Callable[[Any], None]) -> None:
         self._world.saw("branch: message id looked up in the store")

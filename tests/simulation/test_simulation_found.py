@@ -137,10 +137,10 @@ def test_a_synthesizer_that_ends_during_a_pause_is_asked_again_after_it():
     assert world.life is not None
     supervisor = world.life.system._actors["/conversations/c"]
     synthesizer = world.life.system._actors["/conversations/c/synthesizer"]
-    world.clients.control(Pause(conversation_id="c"))
-    world.go_on(lambda: supervisor._durable.phase is Phase.PAUSED)
     ended = synthesizer.stop
     synthesizer.stop = lambda: None  # it takes its time to end
+    world.clients.control(Pause(conversation_id="c"))
+    world.go_on(lambda: supervisor._durable.phase is Phase.PAUSED)
     world.go_on(lambda: supervisor._crew and synthesizer._call is None and not world.runnable)
     world.clients.control(Resume(conversation_id="c"))
     world.go_on(lambda: supervisor._durable.phase is Phase.SYNTHESIZING and not world.runnable)

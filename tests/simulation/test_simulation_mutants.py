@@ -8,7 +8,7 @@ import pytest
 
 from simulation.mutants import MUTANTS, find
 
-BUDGET = 300
+BUDGET = 1_000
 """Seeds."""
 
 

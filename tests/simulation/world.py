@@ -78,6 +78,7 @@ class World:
         self.max_unfinished = apart.choice((None, None, 3, 8))
         self._crash_rates = dict.fromkeys(("agent", "planner", "synthesizer"), self.attempt_crashes)
         self._crash_rates["supervisor"] = self.actor_crashes
+        self._crash_rates["router"] = self.actor_crashes * chance.choice((0.0, 0.3, 1.0))
         self._heal_at = chance.randint(40, 260)
         self.clients = Clients(self)
         self._plan: list[tuple[int, str]] = []
@@ -161,7 +162,7 @@ class World:
         said = ""
         if self.story is not None:
             said = describe(actor)
-        crash = actor.kind != "router" and not self._quiet and self.unlucky(self._crash_rates[actor.kind])
+        crash = not self._quiet and self.unlucky(self._crash_rates.get(actor.kind, 0.0))
         if crash:
             self._arm(actor)
         if actor.run_batch(1):
@@ -182,10 +183,13 @@ class World:
             raise error
 
         def on_receive(message: Any) -> None:
-            if when == "before" and not isinstance(message, Submit):
+            # What an actor fails on before it has looked at it is gone: of a message that is a refusal nobody hears.
+            handed_on = getattr(message, "submit", None) is not None or getattr(message, "mailbox", None) is not None
+            if when == "before" and not isinstance(message, Submit) and not handed_on:
                 crash()
             type(actor).on_receive(actor, message)
-            if when == "after":
+            # Handing a message on is the last thing that the parent of all supervisors does with it.
+            if when == "after" and not handed_on:
                 crash()
 
         if when == "in the core" and isinstance(actor, Supervisor):
@@ -211,6 +215,12 @@ class World:
         else:
             self.others.remove(life)
         self.clients.after_crash()
+
+    def gave_up(self, life: Life) -> None:
+        """Nothing of a daemon can be reached any more, so it ends itself."""
+        self.saw("branch: the root gave up")
+        if not life.dead:
+            self.kill(life)
 
     def take_over(self) -> None:
         old = self.life

@@ -143,4 +143,4 @@ def restore_dump(settings: Settings, tmp_path: Path, server: Server) -> Settings
     source = settings.postgres_dsn.get_secret_value()
     subprocess.run([TOOLS / "pg_dump", "--format=custom", f"--file={dump}", source], check=True)
     subprocess.run([TOOLS / "pg_restore", "--clean", "--if-exists", f"--dbname={into}", dump], check=True)
-    return settings.model_copy(update={"postgres_dsn": type(settings.postgres_dsn)(into)})
+    return settings.model_copy(update={"postgres_dsn": type(settings.postgres_dsn)(into), "accept_restored": True})

@@ -236,7 +236,7 @@ def test_a_hundred_conversations_leave_nothing_running(talk):
         if kinds == {"router", "supervisor"}:
             break
         done.wait(0.02)
-    assert kinds == {"router", "supervisor"}
+    assert kinds == {"root", "router", "supervisor"}
     assert talk.daemon.system.dead_letters.total == 0
 
 
@@ -253,7 +253,7 @@ def test_a_node_that_failed_for_good_leaves_no_row_in_the_tree(talk):
     talk.say("x", one("refused"))
     assert talk.wait_for("reply.sent")[0].missing[0].attempts == 2
     talk.wait_for("phase.changed", to_phase="failed")
-    assert [row["path"] for row in talk.daemon.system.tree.rows()] == ["/conversations", "/conversations/c"]
+    assert [row["path"] for row in talk.daemon.system.tree.rows()] == ["/", "/conversations", "/conversations/c"]
 
 
 def test_restarts_that_a_person_asks_for_say_nothing_against_a_conversation(talk):
@@ -273,21 +273,53 @@ def test_restarts_that_a_person_asks_for_say_nothing_against_a_conversation(talk
     assert not [event for event in talk.events if event.type == "conversation.quarantined"]
 
 
-def test_what_cannot_be_read_is_refused_and_left_alone(talk):
-    """No endless restarts; the sender is told why, and others are not disturbed."""
+def _broken(talk, *, entries: bool) -> Any:
+    """Spoil what is stored of `c`, let it wake again, and return its rows."""
     talk.say("x", one("quick"))
     talk.wait_for("phase.changed", to_phase="completed")
     held = talk.daemon.store.data.conversations["c"]
+    good = held.snapshot, list(held.entries)
     held.snapshot = b"rubbish"
+    if entries:
+        del held.entries[1]
     talk.daemon.views.restart("/conversations/c")
-    refused = None
-    for _ in range(100):
-        refused = talk.say("y", one("quick"))
-        if isinstance(refused, Refused) and refused.code == "unreadable":
-            break
-    assert refused.code == "unreadable"
-    assert "cannot be read" in refused.detail
+    return held, good
+
+
+def test_a_conversation_whose_snapshot_is_rubbish_goes_on_from_its_journal(talk):
+    """And its next step replaces the snapshot, long before the turn is over: retention may cut the journal."""
+    held, _ = _broken(talk, entries=False)
+    assert isinstance(talk.say("y", one("stubborn")), Accepted)
+    assert held.snapshot != b"rubbish"
+    policy_agents.GATE.set()
+    talk.wait_for("reply.sent", 2)
+    assert not [event for event in talk.events if event.type == "conversation.quarantined"]
+
+
+def test_what_cannot_be_read_is_quarantined_and_refused_until_it_is_repaired(talk):
+    """No endless restarts; everybody is told why, others are not disturbed, and `resume` tries again."""
+    held, (snapshot, entries) = _broken(talk, entries=True)
+    (event,) = talk.wait_for("conversation.quarantined")
+    assert "cannot be read" in event.reason
+    assert (held.phase, held.unfinished) == ("paused", False)
+    newest = held.last_seq
+    for answer in (talk.say("y", one("quick")), talk.ask(Resume(conversation_id="c"))):
+        assert isinstance(answer, Refused)
+        assert answer.code == "unreadable"
+        assert "missing" in answer.detail
+    assert held.last_seq == newest
     assert isinstance(talk.say("z", one("quick"), "other"), Accepted)
+    shown = talk.daemon.views.conversation("c")
+    assert shown["quarantined"] == event.reason
+    said = talk.daemon.views.status()["quarantined"]
+    assert (said["count"], said["conversations"]) == (1, [{"conversation_id": "c", "reason": event.reason}])
+
+    held.snapshot, held.entries = snapshot, entries + held.entries[len(entries) - 1 :]
+    assert isinstance(talk.ask(Resume(conversation_id="c")), Accepted)
+    assert isinstance(talk.say("y", one("quick")), Accepted)
+    talk.wait_for("reply.sent", 2, conversation_id="c")
+    assert talk.daemon.views.status()["quarantined"]["count"] == 0
+    assert talk.daemon.views.conversation("c")["quarantined"] is None
 
 
 def test_a_timeout_holds_for_an_agent_whose_loop_is_blocked_by_another(talk):

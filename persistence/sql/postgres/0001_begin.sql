@@ -8,7 +8,9 @@ CREATE TABLE orchestrator_ownership (
     owner       TEXT NOT NULL,
     since       BIGINT NOT NULL,
     expires_at  BIGINT NOT NULL, -- end of the lease, by the server's clock
-    last_commit BIGINT NOT NULL  -- number of this epoch's newest commit
+    last_commit BIGINT NOT NULL, -- number of this epoch's newest commit
+    store_id    TEXT NOT NULL DEFAULT gen_random_uuid()::text, -- made once; a copy of the database has the same
+    beats       BIGINT NOT NULL DEFAULT 0 -- counted on at start, at the end, and every few seconds between
 );
 
 -- One row per conversation: where it stands, and its newest snapshot (msgpack with a header).

@@ -5,7 +5,9 @@ CREATE TABLE orchestrator_ownership (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
     epoch       INTEGER NOT NULL,
     owner       TEXT NOT NULL,
-    since       INTEGER NOT NULL
+    since       INTEGER NOT NULL,
+    store_id    TEXT NOT NULL,              -- made once; a copy of the file has the same
+    beats       INTEGER NOT NULL DEFAULT 0  -- counted on at start, at the end, and every few seconds between
 );
 
 -- One row per conversation: where it stands, and its newest snapshot (msgpack with a header).

@@ -1,0 +1,53 @@
+"""The root of the tree, `/`: above it is nobody, so when it gives up its owner is told, and has to end the process."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import ClassVar, Final
+
+from actors.child_plan import ChildPlan
+from actors.ref import ActorRef
+from actors.supervising import SupervisingActor
+from actors.system import ActorSystem
+from supervision.intensity import Intensity
+
+ROOT_PATH: Final = "/"
+ROOT_INTENSITY: Final = Intensity(5, 60.0)
+"""More than five restarts a minute of the few actors that all others hang on: a new process is the better restart."""
+
+
+class Root(SupervisingActor):
+    """Supervises what the daemon cannot be without."""
+
+    kind: ClassVar[str] = "root"
+
+    def __init__(
+        self,
+        plans: Iterable[ChildPlan],
+        on_failed: Callable[[BaseException | None], None],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        super().__init__(plans, intensity=ROOT_INTENSITY, jitter=jitter)
+        self._on_failed = on_failed
+
+    def on_failure(
+        self,
+        exception_type: type[BaseException] | None,
+        exception_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Tell the owner why nothing works any more."""
+        super().on_failure(exception_type, exception_value, traceback)
+        self._on_failed(exception_value)
+
+
+def start_root(
+    system: ActorSystem,
+    plans: Iterable[ChildPlan],
+    on_failed: Callable[[BaseException | None], None],
+    jitter: Callable[[], float] = random.random,
+) -> ActorRef[Root]:
+    """Start the root of a system; `on_failed` is called once, from a dispatcher thread, and must not block."""
+    return system.spawn(Root, ROOT_PATH, plans, on_failed, jitter)

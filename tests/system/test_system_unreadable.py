@@ -1,0 +1,129 @@
+"""A real daemon on SQLite meets spoilt rows: it saves what can be saved, says what cannot, and serves all others."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from daemon_process import ROOT, diamond, eventually
+
+from gateway.client import Problem
+
+
+def _spoil(path: Path, conversation_id: str, *, cut: bool) -> bytes:
+    """Flip a bit in the snapshot; `cut`: take the second step out of the journal. Return the good snapshot."""
+    with closing(sqlite3.connect(path)) as store:
+        read = "SELECT snapshot FROM orchestrator_workflow_states WHERE conversation_id = ?"
+        (snapshot,) = store.execute(read, (conversation_id,)).fetchone()
+        spoilt = bytearray(snapshot)
+        spoilt[len(spoilt) // 2] ^= 0x10
+        _put(store, conversation_id, bytes(spoilt))
+        if cut:
+            second = "SELECT max(last_seq) FROM orchestrator_journal WHERE conversation_id = ? AND first_seq <= 3"
+            (seq,) = store.execute(second, (conversation_id,)).fetchone()
+            away = "DELETE FROM orchestrator_journal WHERE conversation_id = ? AND last_seq = ?"
+            store.execute(away, (conversation_id, seq))
+        store.commit()
+    return bytes(snapshot)
+
+
+def _put(store: sqlite3.Connection, conversation_id: str, snapshot: bytes) -> None:
+    put = "UPDATE orchestrator_workflow_states SET snapshot = ? WHERE conversation_id = ?"
+    assert store.execute(put, (snapshot, conversation_id)).rowcount == 1
+
+
+def check_store(directory: Path) -> tuple[int, dict[str, Any]]:
+    """Run `check --store` on a daemon's data."""
+    command = [sys.executable, str(ROOT / "run.py"), "check", "--store", "--json", "--data-dir", str(directory)]
+    done = subprocess.run(command, cwd=directory, capture_output=True, check=False, timeout=30)
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_every_conversation_can_be_checked_beside_the_daemon_that_owns_them(make_daemon):
+    daemon = make_daemon().start()
+    with daemon.client() as client:
+        assert client.send("c", "go", plan=diamond("wait", 0.01), wait=10)["status"] == "completed"
+    assert check_store(daemon.directory) == (0, {"store": "sqlite", "checked": 1, "unreadable": []})
+
+
+def test_spoilt_rows_of_two_conversations_harm_no_other(make_daemon):
+    """One is saved by its journal, one cannot be and is quarantined, until its row is repaired."""
+    daemon = make_daemon(log_level="WARNING").start()
+    names = ["saved", "lost", "third", "fourth"]
+    with daemon.client() as client:
+        for name in names:
+            assert client.send(name, "go", plan=diamond("wait", 0.01), wait=10)["status"] == "completed"
+    assert daemon.stop() == 0
+    database = daemon.directory / "orchestrator.db"
+    _spoil(database, "saved", cut=False)
+    good = _spoil(database, "lost", cut=True)
+    code, told = check_store(daemon.directory)
+    assert (code, told["checked"]) == (1, 4)
+    assert {row["conversation_id"]: row["journal"] for row in told["unreadable"]} == {"saved": True, "lost": False}
+
+    daemon.start()
+    with daemon.client() as client:
+        for name in ("saved", "third", "fourth"):
+            assert client.send(name, "again", plan=diamond("wait", 0.01), wait=10)["status"] == "completed"
+        with pytest.raises(Problem, match="cannot be read") as refused:
+            client.send("lost", "again")
+        assert (refused.value.status, refused.value.code) == (409, "unreadable")
+        shown = client.conversation("lost")
+        assert (shown["phase"], shown["unfinished"]) == ("paused", False)
+        assert "checksum" in shown["quarantined"]
+        assert "missing" in shown["quarantined"]
+        said = client.status()["quarantined"]
+        expected = [{"conversation_id": "lost", "reason": shown["quarantined"]}]
+        assert (said["count"], said["conversations"]) == (1, expected)
+        assert "conversation.quarantined" in [event["type"] for event in client.events("lost")]
+        assert len(list(client.messages("lost"))) == 2
+        assert client.plan("lost")["phase"] == "paused"
+        with pytest.raises(Problem, match="cannot be read"):
+            client.control("resume", "lost")
+        assert client.conversation("lost")["seq"] == shown["seq"]
+    daemon.wait_for("snapshot_replaced")
+    daemon.wait_for("conversation_unreadable")
+
+    daemon.kill()
+    with closing(sqlite3.connect(database)) as store:
+        _put(store, "lost", good)
+        store.commit()
+    daemon.start()
+    with daemon.client() as client:
+        assert client.status()["quarantined"]["count"] == 1
+        client.control("resume", "lost")
+        answer = eventually(lambda: client.send("lost", "again", plan=diamond("wait", 0.01), wait=10), "an answer")
+        assert answer["status"] == "completed"
+        assert client.status()["quarantined"]["count"] == 0
+
+
+def test_a_spoilt_step_is_a_problem_answer_that_names_it_and_never_a_500(make_daemon):
+    """What lies before it can be read, and what lies behind it."""
+    daemon = make_daemon().start()
+    with daemon.client() as client:
+        client.send("c", "go", plan=diamond("wait", 0.01), wait=10)
+        with closing(sqlite3.connect(daemon.directory / "orchestrator.db", timeout=10)) as store:
+            read = "SELECT first_seq, last_seq FROM orchestrator_journal WHERE conversation_id = 'c' ORDER BY 1"
+            steps = store.execute(read).fetchall()
+            first, last = steps[1]
+            spoil = "UPDATE orchestrator_journal SET body = x'00' WHERE conversation_id = 'c' AND first_seq = ?"
+            store.execute(spoil, (first,))
+            store.commit()
+        seen = []
+        with pytest.raises(Problem) as told:
+            seen.extend(event["seq"] for event in client.events("c"))
+        assert (told.value.status, told.value.code, told.value.body["seq"]) == (409, "unreadable", first)
+        assert "checksum" in told.value.body["reason"]
+        assert seen == list(range(1, first))
+        assert next(iter(client.events("c", after=last)))["seq"] == last + 1
+        with pytest.raises(Problem) as told:
+            client.plan("c")
+        assert (told.value.status, told.value.body["seq"]) == (409, first)
+        assert client.conversation("c")["unreadable"]["seq"] == first
+        assert len(list(client.messages("c"))) == 2
