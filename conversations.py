@@ -142,6 +142,7 @@ class Conversations(Actor):
                 record.ref = None
                 if record.resting and not record.mailbox:
                     del self._live[conversation_id]  # it is in the store, and wakes when somebody speaks to it
+                    self._parts.load.forget(conversation_id)
                 else:
                     waiting.append(conversation_id)
             self.system.tell(self.actor_ref, _ReviveSome(tuple(waiting)))
@@ -224,6 +225,7 @@ class Conversations(Actor):
         if record is None or record.incarnation != stopped.incarnation:
             return
         del self._live[conversation_id]
+        self._parts.load.forget(conversation_id)
 
         def again(envelope: Envelope) -> None:
             if isinstance(envelope.message, Submit):
@@ -260,6 +262,7 @@ class Conversations(Actor):
     def _give_up(self, conversation_id: str, failed: ChildFailed) -> None:
         """Leave alone what cannot be read: trying again would read the same. Who speaks to it next is told why."""
         del self._live[conversation_id]
+        self._parts.load.forget(conversation_id)
         self.system.tree.forget(failed.path)
         reason = failed.failure.message
         self.log("conversation_unreadable", conversation_id=conversation_id, reason=reason)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_json
 
 from actors.agent import AgentActor
+from actors.blocking_pool import PoolExhausted
+from actors.breakers import CircuitOpen
 from actors.dead_letters import DeadLetter
 from actors.dispatcher import ThreadDispatcher
 from actors.execution import Execution
@@ -23,6 +25,7 @@ from actors.synthesizer import SynthesizerActor
 from actors.system import ActorSystem
 from agents.registry import Registry
 from config import Settings
+from conversation.load import Load
 from conversation.parts import Parts, RestartPolicy
 from gateway.feed import Feed
 from gateway.redis_payload import Letter
@@ -41,6 +44,7 @@ from planning.load import load_planner, resolve_draft
 from planning.resolve import InvalidPlan, PlanLimits, resolve
 from router import PlanRefused, Router
 from supervision.backoff import Backoff
+from supervision.breaker import BreakerSpec
 from supervision.spec import ChildSpec, RestartType
 from synthesis.load import load_synthesizer
 from telemetry.telemetry import Telemetry
@@ -93,6 +97,8 @@ class Daemon:
             max_result_bytes=settings.max_result_bytes,
             log=telemetry.log,
             on_late=self._late,
+            breaker=breaker_spec(settings),
+            abandoned_limit=settings.abandoned_limit,
         )
         self.system = ActorSystem(
             dispatcher=ThreadDispatcher(threads=settings.dispatcher_threads, name="orchestrator"),
@@ -100,6 +106,7 @@ class Daemon:
             mailbox_limit=settings.mailbox_limit,
         )
         self.system.dead_letters.listen(self._keep_dead_letter)
+        self.load = Load(settings.max_unfinished)
         self.router: Router | None = None
         self.views: Views | None = None
         self.http: HttpServer | None = None
@@ -148,6 +155,7 @@ class Daemon:
             router=router,
             feed=self.feed,
             checks=checks,
+            load=self.load,
             about={"version": self.version, "pid": getpid(), "epoch": self.epoch, "host": socket.gethostname()},
             redis=None if self.settings.redis_url is None else self._redis_status,
             optional=("redis",),
@@ -219,6 +227,9 @@ class Daemon:
         """Obey changed settings where that is possible while running; work in flight keeps what it started with."""
         self.settings = settings
         self._limits = plan_limits(settings)
+        self.execution.breakers.default = breaker_spec(settings)
+        self.execution.abandoned_limit = settings.abandoned_limit
+        self.load.limit = settings.max_unfinished
         if self.router is not None:
             self.router.reconfigure(self._parts(), settings.passivate_after)
         if self.http is not None:
@@ -248,7 +259,11 @@ class Daemon:
             },
             policy=self._policy,
             random=random.random,
-            limits=Limits(parallel_threshold=settings.parallel_threshold, max_replans=settings.max_replans),
+            limits=Limits(
+                parallel_threshold=settings.parallel_threshold,
+                max_replans=settings.max_replans,
+                request_timeout=settings.request_timeout,
+            ),
             memory_limits=MemoryLimits(
                 max_context_tokens=settings.max_context_tokens,
                 recent_messages=settings.recent_messages_limit,
@@ -257,7 +272,8 @@ class Daemon:
             busy_policy=settings.busy_policy,
             keep_results=settings.persist_agent_state,
             snapshot_every=settings.snapshot_every,
-            queue_limit=settings.mailbox_limit,
+            queue_limit=settings.queue_limit,
+            load=self.load,
         )
 
     def _policy(self, role: str, agent: str) -> RestartPolicy:
@@ -274,7 +290,9 @@ class Daemon:
         child = ChildSpec(id=role, restart=RestartType.TRANSIENT, backoff=backoff, max_restarts=settings.max_retries)
         if spec is None:
             return RestartPolicy(child)
-        return RestartPolicy(child, transient=tuple(spec.transient), permanent=tuple(spec.permanent))
+        # Refusals of our own are transient whatever the agent says of errors: it was not called.
+        ours = (CircuitOpen, PoolExhausted)
+        return RestartPolicy(child, transient=(*spec.transient, *ours), permanent=tuple(spec.permanent))
 
     def _check_plan(self, plan: Plan) -> ResolvedPlan:
         try:
@@ -378,13 +396,20 @@ class Daemon:
         execution = self.execution.stats()
         figures: dict[str | tuple[str, str], float] = {
             "conversations_live": 0 if self.router is None else self.router.live(),
+            "requests_unfinished": self.load.total,
             "journal_pending": journal["pending"],
             "journal_commits": journal["commits"],
             "journal_appends": journal["appends"],
             "threads_busy": execution["busy"],
             "threads_abandoned": execution["abandoned"],
             "worker_processes": execution["processes"],
+            "breakers_open": sum(agent["breaker"] == "open" for agent in execution["agents"].values()),
         }
+        for name, agent in execution["agents"].items():
+            figures["agent_breaker_state", name] = BREAKER_STATES.index(agent["breaker"])
+            figures["agent_calls_running", name] = agent["running"]
+            figures["agent_calls_waiting", name] = agent["waiting"]
+            figures["agent_threads_abandoned", name] = agent["abandoned"]
         if self.redis is not None:
             figures |= self.redis.gauges()
         return figures
@@ -425,6 +450,16 @@ def plan_limits(settings: Settings) -> PlanLimits:
     return PlanLimits(max_nodes=settings.max_agent_calls, timeout=settings.agent_timeout, retries=settings.max_retries)
 
 
+def breaker_spec(settings: Settings) -> BreakerSpec:
+    """Return what the settings say about leaving agents alone."""
+    return BreakerSpec(
+        failures=settings.breaker_failures,
+        window=settings.breaker_window,
+        reset=settings.breaker_reset,
+        max_reset=settings.breaker_max_reset,
+    )
+
+
 def build_registry(settings: Settings) -> Registry:
     """Import the agents that the configuration names."""
     return Registry.from_config(settings.agents_from, settings.agents)
@@ -458,6 +493,8 @@ def letter_body(message: Any) -> bytes:
     return body if len(body) <= _LETTER_BYTES else to_json({"clipped": body[:_LETTER_BYTES].decode("utf-8", "replace")})
 
 
+BREAKER_STATES = ("closed", "half_open", "open")
+"""Their place is the value of `orchestrator_agent_breaker_state`."""
 _LETTER_BYTES = 65_536
 _BEAT_EVERY = 5.0
 """Seconds: what was acknowledged longer ago than this is missed when an older copy of the store is put in its place."""

@@ -21,6 +21,7 @@ from actors.mailbox import Mailbox
 from actors.root import start_root
 from actors.system import ActorSystem
 from conversation.parts import Parts
+from conversation.reception import too_much
 from conversations import PATH, WOKEN_AT_ONCE, Reconfigure, Record, ResumeSome, Sweep, Table, Wake, mailbox_full, plan
 from messages.conversation import Submit
 from messages.inbound import Answer, Cancel, Pause, Refused, Resume, UserMessage
@@ -62,6 +63,7 @@ class Router:
         self._check_plan = check_plan
         self._admits = admits
         self._new_id = new_id
+        self._load = parts.load
         self._live: dict[str, Record] = {}
         self.draining = False
         self._conversations = Address(system, PATH, Mailbox(system.mailbox_limit, system.monotonic))
@@ -75,6 +77,9 @@ class Router:
             answer(Refused(code="draining", detail=detail, retry_after=5.0))
             return
         refused = self._admits()
+        # A message with an id may be a repetition of an accepted one: its conversation knows, and counts again.
+        if refused is None and isinstance(message, UserMessage) and message.message_id is None and self._load.full:
+            refused = too_much(self._load)
         if refused is not None:
             answer(refused)
             return
@@ -87,6 +92,8 @@ class Router:
 
     def resume_unfinished(self, conversation_ids: Iterable[str], quarantined: dict[str, str]) -> None:
         """Wake what had work running when the last daemon ended; `quarantined` ones only to be set aside, with why."""
+        conversation_ids = list(conversation_ids)
+        self._load.expect(conversation_ids)
         self._table.unresumed.update(quarantined)
         self._table.unresumed.update({cid: None for cid in conversation_ids if cid not in quarantined})
         if self._table.unresumed:

@@ -26,7 +26,7 @@ from conversation.parts import Parts
 from conversation.reception import Found, Reception, answer_to
 from conversation.reports import report
 from messages.agent import NodeResult, Progress, RetryDue
-from messages.conversation import Quarantine, Submit
+from messages.conversation import Deadline, Quarantine, Submit
 from messages.events import AgentProgress, Journaled
 from messages.inbound import Answer, Refused
 from messages.lifecycle import ChildFailed, ChildStopped, Crash, Passivate, Recovered, RestartRequested
@@ -120,7 +120,7 @@ class Supervisor(Actor):
             case Submit():
                 self.last_active = self.system.clock.monotonic()
                 self._reception.take(message)
-            case NodeResult() | PlanReady() | Synthesized() | RetryDue():
+            case NodeResult() | PlanReady() | Synthesized() | RetryDue() | Deadline():
                 self.tell_core(message)
             case ChildFailed():
                 self._child_failed(message)
@@ -174,6 +174,7 @@ class Supervisor(Actor):
         self.state = self._durable = woken.state
         self._memory = woken.memory
         self._snapshot_seq = woken.snapshot_seq
+        self._parts.load.note(self.state)
         if self._trouble is not None:
             self.log("snapshot_replaced", seq=self.state.seq, reason=str(self._trouble))
             self._snapshot_seq -= self._parts.snapshot_every  # so the next step brings one, before retention cuts
@@ -260,6 +261,7 @@ class Supervisor(Actor):
             keep_results=self._parts.keep_results,
         )
         self.state, self._memory = state, memory
+        self._parts.load.note(state)
         if due:
             self._snapshot_seq = state.seq
         self._reception.note(events, submit, 0 if self._durable is None else self._durable.seq)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from actors.execution import Execution
 from actors.root import ROOT_PATH
 from actors.system import ActorSystem
+from conversation.load import Load
 from conversation.plan_view import newest_request, plan_view
+from conversation.why import why_all, why_request
 from gateway.conversation_routes import conversation_line
 from gateway.feed import Feed
 from messages.events import Event, rfc3339
@@ -20,7 +23,7 @@ from messages.inbound import Answer, Cancel, Pause, Resume, UserMessage
 from messages.lifecycle import Crash
 from persistence.contract import ConversationRow, Store, StoreError
 from persistence.entry import CorruptEntry
-from persistence.history import quarantine_of, read_events
+from persistence.history import quarantine_of, read_bare, read_events
 from persistence.writer import Writer
 from router import Router
 
@@ -46,6 +49,7 @@ class Views:
         execution: Execution,
         router: Router,
         feed: Feed,
+        load: Load,
         checks: Mapping[str, Check],
         about: Mapping[str, Any],
         redis: Callable[[], Mapping[str, Any]] | None = None,
@@ -58,6 +62,7 @@ class Views:
         self._execution = execution
         self._router = router
         self.feed = feed
+        self._load = load
         self._checks = checks
         self._about = about
         self._redis = redis
@@ -106,6 +111,19 @@ class Views:
             return None
         newest = self._newest(conversation_id, row.last_seq)
         return {"conversation_id": conversation_id, "phase": row.phase, **(newest or {"nodes": []})}
+
+    def why(
+        self, conversation_id: str, *, request_id: str | None, after: int | None, limit: int
+    ) -> dict[str, Any] | None:
+        """Return trees of causes: of one request, of the newest, or with `after` of the next `limit` messages."""
+        row = self._store.conversation(conversation_id)
+        if row is None:
+            return None
+        read = partial(read_bare, self._store, conversation_id)
+        if after is not None:
+            return why_all(read, after, limit)
+        found = why_request(read, row.last_seq, request_id)
+        return {"roots": [], "left_out": 0, "next": None} if found is None else found
 
     def messages(self, conversation_id: str, after: int, limit: int) -> list[dict[str, Any]] | None:
         """Return what was said after sequence number `after`, or None for an unknown conversation."""
@@ -179,6 +197,8 @@ class Views:
         kinds: dict[str, int] = {}
         waiting = 0
         restarts = 0
+        execution = self._execution.stats()
+        agents = execution.pop("agents")
         for row in self.actors():
             kinds[row["kind"]] = kinds.get(row["kind"], 0) + 1
             waiting += row["mailbox"]
@@ -194,12 +214,15 @@ class Views:
             "quarantined": quarantined,
             "conversations_live": self._router.live(),
             "conversations_working": self._router.working(),
+            "requests_unfinished": self._load.total,
+            "requests_limit": self._load.limit,
             "actors": kinds,
             "messages_waiting": waiting,
             "restarts_of_live_actors": restarts,
             "store": self._store_status(),
             "journal": dict(self._writer.stats()),
-            "execution": dict(self._execution.stats()),
+            "execution": execution,
+            "agents": agents,
             "dead_letters": {"total": self._system.dead_letters.total, **self._system.dead_letters.by_reason},
             **({} if self._redis is None else {"redis": dict(self._redis())}),
             "readiness": self.readiness(),

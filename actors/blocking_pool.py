@@ -22,6 +22,17 @@ class PoolExhausted(Exception):
     error_class = "transient"
 
 
+class TooManyAbandoned(PoolExhausted):
+    """This agent has left so many calls behind that it gets no more threads until some of them end."""
+
+    error_type = "too_many_abandoned"
+
+    def __init__(self, agent: str, abandoned: int) -> None:
+        super().__init__(
+            f"{abandoned} calls of agent {agent} were given up and still run; it is not called until some of them end"
+        )
+
+
 class Job:
     """One piece of work. It runs in an empty context; `done` is told its value or what it raised, in the same thread.
 
@@ -87,6 +98,11 @@ class BlockingPool:
             self._load -= 1
             self._grow()
             return True
+
+    @property
+    def abandoned(self) -> int:
+        """Threads left behind at this moment."""
+        return self._abandoned
 
     def stats(self) -> dict[str, int]:
         """Return figures of this moment."""

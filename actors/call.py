@@ -19,7 +19,7 @@ class Call:
     """Over when its outcome was told, when its timeout came, or when it was abandoned; what ends after that is late."""
 
     __slots__ = (
-        *("_done", "_forget", "_late", "_leave", "_lock", "_stop", "_timer", "_timers"),
+        *("_done", "_forget", "_judge", "_late", "_leave", "_lock", "_stop", "_timer", "_timers"),
         *("began", "name", "over", "timeout"),
     )
 
@@ -47,12 +47,13 @@ class Call:
         self._timer: TimerHandle | None = None
         self._stop: Callable[[], None] | None = None
         self._leave: Callable[[], None] | None = None
+        self._judge: Callable[[Any], None] | None = None
 
     def abandon(self) -> None:
         """The outcome is not wanted any more: it is never told, and the work is stopped where that is possible."""
         if self._close():
             self._stop_work()
-            self._free_place()
+            self._free_place(None)
 
     # For those who run it
 
@@ -69,7 +70,7 @@ class Call:
     def end(self, outcome: Any) -> None:
         """Tell the outcome, or that it came too late."""
         if self._close():
-            self._free_place()
+            self._free_place(outcome)
             self._done(outcome)
         else:
             self._late(outcome)
@@ -88,6 +89,17 @@ class Call:
             if self.over:
                 return False
             self._leave = leave
+            return True
+
+    def when_judged(self, judge: Callable[[Any], None]) -> bool:
+        """Call `judge` with the outcome, None when it is abandoned, before its place goes to the next call.
+
+        False, and it is not called, when this call is over already.
+        """
+        with self._lock:
+            if self.over:
+                return False
+            self._judge = judge
             return True
 
     @property
@@ -111,8 +123,9 @@ class Call:
     def _time_out(self) -> None:
         if self._close():
             self._stop_work()
-            self._free_place()
-            self._done(AgentTimeout(f"no result within {self.timeout:g} s"))
+            outcome = AgentTimeout(f"no result within {self.timeout:g} s")
+            self._free_place(outcome)
+            self._done(outcome)
 
     def _close(self) -> bool:
         """Claim the right to say how it ended."""
@@ -125,7 +138,9 @@ class Call:
             self._timer.cancel()
         return True
 
-    def _free_place(self) -> None:
+    def _free_place(self, outcome: Any) -> None:
+        if self._judge is not None:
+            self._judge(outcome)
         if self._leave is not None:
             self._leave()
 

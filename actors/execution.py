@@ -20,7 +20,8 @@ from typing import Any, Final
 
 from structlog.contextvars import bind_contextvars
 
-from actors.blocking_pool import BlockingPool, Job, PoolExhausted
+from actors.blocking_pool import BlockingPool, Job, PoolExhausted, TooManyAbandoned
+from actors.breakers import Breakers, CircuitOpen
 from actors.call import Call
 from actors.event_loop import EventLoop
 from actors.gate import Gate
@@ -29,6 +30,7 @@ from actors.workers import Errand, Workers
 from agents.call import arguments, finish
 from agents.spec import AgentSpec
 from messages.agent import NodeResult, RunNode
+from supervision.breaker import BreakerSpec
 from supervision.error_text import describe
 
 __all__ = ["Call", "Execution"]
@@ -54,8 +56,14 @@ class Execution:
         on_late: Callable[[RunNode, str], None] | None = None,
         loop_blocked_after: float = 1.0,
         worker_idle: float = 60.0,
+        breaker: BreakerSpec | None = None,
+        abandoned_limit: int | None = None,
     ) -> None:
-        """`grace`: seconds an idle process gets for its exit handlers. `worker_idle`: seconds until it is ended."""
+        """`grace`: seconds an idle process gets for its exit handlers. `worker_idle`: seconds until it is ended.
+
+        `breaker`: when agents are left alone; None: only those that set `breaker_failures` themselves.
+        `abandoned_limit`: threads that one agent may leave behind until it is refused; None: as the pool has.
+        """
         self._max_bytes = max_result_bytes
         self._log = log if log is not None else _silent
         self._on_late = on_late
@@ -76,6 +84,9 @@ class Execution:
             output=self._printed,
         )
         self._gates: dict[str, Gate] = {}
+        self.abandoned_limit = abandoned_limit
+        """May be changed while running."""
+        self.breakers = Breakers(breaker or BreakerSpec(failures=0), log=self._log)
         self._calls: set[Call] = set()
         self._lock = threading.Lock()
         self._stopped = False
@@ -107,11 +118,22 @@ class Execution:
 
     def stats(self) -> dict[str, Any]:
         """Return figures of this moment: of the threads, the processes and each agent."""
-        abandoned = Counter(self._pool.abandoned_by_group())
+        left_behind = self._pool.abandoned_by_group()
+        abandoned = Counter(left_behind)
         abandoned.update(_agent_of(name) for name in self._loop.lingering())
         with self._lock:
             gates = list(self._gates.items())
-        agents = {name: {**gate.stats(), "abandoned": abandoned[name]} for name, gate in gates}
+        states = self.breakers.stats()
+        limit = self.abandoned_limit
+        agents = {
+            name: {
+                **gate.stats(),
+                "abandoned": abandoned[name],
+                "refused": limit is not None and left_behind.get(name, 0) >= limit,
+                **(states.get(name) or _CLOSED),
+            }
+            for name, gate in gates
+        }
         return {**self._pool.stats(), "processes": self._workers.count(), "agents": agents}
 
     # Calls
@@ -126,8 +148,12 @@ class Execution:
     ) -> Call:
         """Make one call. `done` is told a `NodeResult` or the exception, once, from any thread, unless abandoned."""
         running = self._call(f"{call.agent}@{call.conversation_id}/{call.node}", call.timeout, done, call)
+        refusal = self.breakers.refusal(spec.name)
+        if refusal is not None:  # at once, instead of after a wait for a place
+            running.end(refusal)
+            return running
         begin = self._how(spec, call, running, running.reporter(progress))
-        self._gate(spec).enter(call.conversation_id, running, begin)
+        self._gate(spec).enter(call.conversation_id, running, lambda: self._guarded(spec, running, begin))
         return running
 
     def run_function(self, function: Callable[..., Any], *args: Any, timeout: float, done: Done) -> Call:
@@ -139,6 +165,27 @@ class Execution:
         else:
             self._on_thread(running, name, lambda: function(*args), lambda value: value)
         return running
+
+    def _guarded(self, spec: AgentSpec, running: Call, begin: Callable[[], None]) -> None:
+        """Begin a call if its agent has not left too much behind, and its breaker lets it through."""
+        left_behind = 0 if self.abandoned_limit is None else self._left_behind(spec)
+        if self.abandoned_limit is not None and left_behind >= self.abandoned_limit:
+            running.end(TooManyAbandoned(spec.name, left_behind))
+            return
+        try:
+            era = self.breakers.enter(spec)
+        except CircuitOpen as refusal:
+            running.end(refusal)
+            return
+        if running.when_judged(lambda outcome: self.breakers.leave(spec, era, outcome)):
+            begin()
+        else:  # it ended between its turn and now
+            self.breakers.leave(spec, era, None)
+
+    def _left_behind(self, spec: AgentSpec) -> int:
+        """Return how many threads an agent has left behind."""
+        # Most of the time nothing is left behind at all: then nobody has to be asked.
+        return self._pool.abandoned_by_group().get(spec.name, 0) if self._pool.abandoned else 0
 
     # Kinds
 
@@ -277,6 +324,9 @@ class Execution:
 
     def _printed(self, agent: str, line: str) -> None:
         self._log("library_message", level="debug", agent=agent, message=line)
+
+
+_CLOSED: Final = {"breaker": "closed", "breaker_left": 0.0}
 
 
 def _agent_of(name: str) -> str:

@@ -31,6 +31,8 @@ def agent(
     transient: Iterable[type[BaseException]] = (),
     permanent: Iterable[type[BaseException]] = (),
     max_concurrency: int | None = None,
+    breaker_failures: int | None = None,
+    breaker_reset: float | None = None,
     cache_ttl: float | None = None,
     effects: Literal["read", "write"] = "read",
     isolation: Literal["thread", "process"] = "thread",

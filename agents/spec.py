@@ -40,6 +40,10 @@ class AgentSpec:
     permanent: Types = ()
     max_concurrency: int | None = None
     """Calls at once, over all conversations."""
+    breaker_failures: int | None = None
+    """Transient failures in a row after which this agent is left alone for a while; 0: never."""
+    breaker_reset: float | None = None
+    """Seconds it is left alone for, the first time."""
     cache_ttl: float | None = None
     """Seconds a result may be reused for the same inputs."""
     effects: Literal["read", "write"] = "read"
@@ -110,11 +114,11 @@ def _text_faults(spec: AgentSpec) -> Iterator[tuple[str, Any, str]]:
 
 
 def _number_faults(spec: AgentSpec) -> Iterator[tuple[str, Any, str]]:
-    for option in ("timeout", "min_backoff", "max_backoff", "cache_ttl"):
+    for option in ("timeout", "min_backoff", "max_backoff", "breaker_reset", "cache_ttl"):
         value = getattr(spec, option)
         if value is not None and _is_no_duration(value):
             yield option, value, "a positive number of seconds"
-    for option, least in (("retries", 0), ("max_concurrency", 1)):
+    for option, least in (("retries", 0), ("max_concurrency", 1), ("breaker_failures", 0)):
         value = getattr(spec, option)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             yield option, value, f"a whole number of {least} or more"

@@ -12,7 +12,7 @@ import typer
 from cli.commands import Commands
 from cli.controlling import cancel, pause, restart, resume
 from cli.guarding import verb
-from cli.looking import actors, conversations, dead_letters, events, show_conversation, status
+from cli.looking import actors, conversations, dead_letters, events, show_conversation, status, why
 from cli.options import with_daemon, with_settings
 from cli.running import chaos_verb, running_verbs
 from cli.talking import chat_verb, send
@@ -28,6 +28,7 @@ DAEMON_VERBS: Final[dict[str, Callable[..., int | None]]] = {
     "actors": actors,
     "conversations": conversations,
     "show": show_conversation,
+    "why": why,
     "events": events,
     "cancel": cancel,
     "pause": pause,

@@ -1,4 +1,4 @@
-"""Verbs that look at a running daemon: status, actors, conversations, show, events, deadletters."""
+"""Verbs that look at a running daemon: status, actors, conversations, show, why, events, deadletters."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cli.causes_view import causes_tree
 from cli.options import Conversation, Json, Limit
 from cli.rendering import actor_rows, conversation_view, event_line, status_view, table
 from cli.terminal import json_line, json_lines, result, show, words
@@ -55,6 +56,27 @@ def show_conversation(client: DaemonClient, *, conversation: Conversation, as_js
         json_line(found)
     else:
         show(conversation_view(found))
+
+
+def why(
+    client: DaemonClient,
+    *,
+    conversation: Conversation,
+    request: Annotated[str | None, typer.Option("--request", metavar="ID", help="Another than the newest.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="The whole conversation, not only one request.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show why it came about: message, plan, nodes, attempts, failures, restarts with delay and rule, reply."""
+    if everything and request is not None:
+        raise typer.BadParameter("--all is the whole conversation, so it takes no --request")
+    pages = client.why_all(conversation) if everything else [client.why(conversation, request)]
+    for page in pages:
+        if as_json:
+            json_line(page)
+            continue
+        show(*map(causes_tree, page["roots"]))
+        if page["left_out"]:
+            words(f"{page['left_out']} more events are in the journal: orch events {conversation}")
 
 
 def events(

@@ -187,6 +187,8 @@ def _group(group: Mapping[str, Any]) -> str:
 def _figure(value: object) -> str:
     if isinstance(value, Mapping) and "ok" in value:
         return "ok" if value["ok"] else f"FAILED ({one_line(value.get('detail', ''))})"
+    if isinstance(value, Mapping):
+        return "(" + ", ".join(f"{safe(k)} {_plain(v)}" for k, v in value.items() if v not in (None, 0)) + ")"
     return _plain(value)
 
 

@@ -32,6 +32,10 @@ class AgentTable(BaseModel):
     """Error types never retried."""
     max_concurrency: Annotated[Whole, Field(ge=1)] | None = None
     """Calls of this agent that may run at the same time, in the whole daemon."""
+    breaker_failures: Annotated[Whole, Field(ge=0, le=10_000)] | None = None
+    """Transient failures in a row after which it is left alone for a while; 0: never."""
+    breaker_reset: Annotated[Duration, Field(gt=0)] | None = None
+    """Seconds it is left alone for, the first time."""
     cache_ttl: Duration | None = None
     """Seconds for which a result is reused for the same inputs."""
     effects: Literal["read", "write"] | None = None

@@ -64,6 +64,14 @@ class Settings(BaseSettings):
     """Agent calls (nodes) per request; a plan with more is refused with a clear reason."""
     agent_timeout: Annotated[Timeout, About("s", live=True)] = 60.0
     """For one attempt of an agent."""
+    request_timeout: Annotated[
+        float | None,
+        BeforeValidator(off(parse_duration)),
+        Field(gt=0),
+        About("s", live=True),
+        Accepts(f"{DURATION_FORM}; or off"),
+    ] = None
+    """For a request as a whole, from when its turn comes; then it is answered with what there is. Off when absent."""
     parallel_threshold: Annotated[Whole, About("nodes", live=True), Field(ge=1)] = 2
     """Fewest independent nodes that count as parallel execution."""
     max_replans: Annotated[Whole, About("plans", live=True), Field(ge=0, le=100)] = 2
@@ -97,6 +105,15 @@ class Settings(BaseSettings):
         float | None, BeforeValidator(off(parse_duration)), About("s", live=True), Accepts(DURATION_FORM)
     ] = None
     """Quiet time after which a restart count begins anew; the mean of backoff minimum and maximum when absent."""
+
+    breaker_failures: Annotated[Whole, About("failures", live=True), Field(ge=0, le=10_000)] = 10
+    """Transient failures of an agent in a row, over all conversations, after which it is left alone; 0: never."""
+    breaker_window: Annotated[Duration, About("s", live=True), Field(gt=0)] = 60.0
+    """Time within which these failures must lie."""
+    breaker_reset: Annotated[Duration, About("s", live=True), Field(gt=0)] = 30.0
+    """How long it is left alone; then one call at a time tries, and each failure doubles this."""
+    breaker_max_reset: Annotated[Duration, About("s", live=True), Field(gt=0)] = 300.0
+    """The longest that doubling comes to."""
 
     # Store
 
@@ -183,6 +200,12 @@ class Settings(BaseSettings):
     """Idle time after which a conversation leaves memory."""
     mailbox_limit: Annotated[Whole, About("messages"), Field(ge=1)] = 1_000
     """Messages one conversation's mailbox holds; more are refused at the door as `mailbox_full`."""
+    queue_limit: Annotated[Whole, About("messages", live=True), Field(ge=1)] = 1_000
+    """Accepted messages of one conversation that may wait for their turn; more are refused as `mailbox_full`."""
+    max_unfinished: Annotated[Whole, About("requests", live=True), Field(ge=1)] = 10_000
+    """Accepted requests without a reply, over all conversations; more are refused at the door as `mailbox_full`."""
+    abandoned_limit: Annotated[Whole, About("threads", live=True), Field(ge=1)] = 8
+    """Calls of one agent given up that still hold a thread; with more it is refused until some of them end."""
     threads: Annotated[Whole, About("threads"), Field(ge=1, le=10_000)] = 32
     """Threads for blocking agents; async agents are bounded only by their `max_concurrency`."""
     dispatcher_threads: Annotated[Whole, About("threads"), Field(ge=1, le=256)] = 2

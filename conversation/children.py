@@ -81,7 +81,8 @@ class Children:
     def reconcile(self, durable: State, newest: State, memory: Memory) -> Iterator[NodeFailure]:
         """Make what runs what the durable state wants; yields what could not be started."""
         now = self._owner.system.clock.now_ms()
-        want = wanted(durable, self._reached(durable, now))
+        timeout = self._parts.limits.request_timeout
+        want = wanted(durable, self._reached(durable, now), timeout)
         # A child whose result is not durable yet is still wanted by the durable state; the newest one knows better.
         latest = want if durable is newest else wanted(newest, self._reached(newest, now))
         # What an older durable state does not want, but the newest one does, would only be started once more.

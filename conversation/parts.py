@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from actors.base import Actor
+from conversation.load import Load
 from messages.events import Event
 from messages.inbound import BusyPolicy
 from persistence.contract import Append, Outcome
@@ -63,5 +64,7 @@ class Parts:
     """Events after which a snapshot is written although the turn is not over."""
     queue_limit: int = 1000
     """Messages of one conversation that may wait for their turn."""
+    load: Load = field(default_factory=Load)
+    """Counts what is unfinished over all conversations."""
     recent_rows: int = 100_000
     """Remarks read at waking, at least."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from conversation.load import Load
 from conversation.parts import Parts
 from messages.conversation import Accept, Submit
 from messages.events import Journaled, MessageAccepted, MessageRefused, ReplySent
@@ -150,9 +151,17 @@ class Reception:
             detail = f"{queued} messages of this conversation already wait for their turn"
             submit.answer(Refused(code="mailbox_full", detail=detail, retry_after=1.0))
             return
+        if not self._parts.load.admit(self._desk.conversation_id):
+            submit.answer(too_much(self._parts.load))
+            if self._desk.state.seq == 0:
+                self._desk.tell_self(Passivate())  # what was refused leaves nothing behind
+            return
         policy = message.busy_policy or self._parts.busy_policy
         accept = Accept(submit.message_id, submit.request_id, message.text, message.user_id, submit.plan, policy)
-        self._desk.tell_core(accept, submit)
+        try:
+            self._desk.tell_core(accept, submit)
+        finally:
+            self._parts.load.note(self._desk.state)  # it may have been refused after all
 
     def _repeated(self, submit: Submit, row: InboxRow) -> None:
         """Answer a repetition with what became of the first one, once that is durable."""
@@ -177,6 +186,12 @@ class Reception:
             self._desk.tell_self(Passivate())  # a stray id leaves nothing behind
         else:
             self._desk.tell_core(message, submit)
+
+
+def too_much(load: Load) -> Refused:
+    """Return what a sender is told while too much is unfinished."""
+    detail = f"{load.total} accepted requests are unfinished, which is as many as are taken; nothing was accepted"
+    return Refused(code="mailbox_full", detail=detail, retry_after=2.0)
 
 
 def answer_to(conversation_id: str, submit: Submit, events: Sequence[Journaled]) -> Answer:

@@ -110,6 +110,19 @@ class DaemonClient:
         """Return the newest request's plan."""
         return self._get(f"{_conversation(conversation_id)}/plan")
 
+    def why(self, conversation_id: str, request_id: str | None = None) -> dict[str, Any]:
+        """Return the tree of causes of one request, the newest when None."""
+        params = {} if request_id is None else {"request": request_id}
+        return self._get(f"{_conversation(conversation_id)}/why", params)
+
+    def why_all(self, conversation_id: str) -> Iterator[dict[str, Any]]:
+        """Yield the trees of causes of the whole conversation, a page at a time."""
+        after: int | None = 0
+        while after is not None:
+            page = self._get(f"{_conversation(conversation_id)}/why", {"after": after})
+            yield page
+            after = page["next"]
+
     def events(self, conversation_id: str, *, after: int = 0, limit: int | None = None) -> Iterator[dict[str, Any]]:
         """Yield journaled events after `after`, oldest first; all there are unless limited."""
         path = f"{_conversation(conversation_id)}/events"

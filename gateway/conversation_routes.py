@@ -1,7 +1,8 @@
-"""Routes that look at conversations: the list, one, its messages, its plan."""
+"""Routes that look at conversations: the list, one, its messages, its plan, and why things came about."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from gateway.answers import json_answer
 from gateway.doorway import Doorway
 from gateway.openapi import ConversationPath, answers
+from gateway.problems import Problem
 from gateway.query import MAX_SEQ, cursor, document, encode_cursor, matching, one_of, read_query, whole
 from gateway.sse import unknown_conversation
 from messages.events import rfc3339
@@ -17,6 +19,12 @@ from persistence.contract import ConversationRow
 
 MAX_PAGE = 1_000
 LIMIT = whole("limit", 100, 1, MAX_PAGE, "Most rows of one page.")
+ROOTS = whole("limit", 20, 1, 100, "Most trees of one page; only with `after`.")
+SINCE = replace(
+    whole("after", 0, 0, MAX_SEQ, "The whole conversation, messages after this `seq`: 0, then `next` of the page."),
+    default=None,
+)
+ASKED = matching("request", r"[!-~]{1,128}", "a request id", "Only this request; the newest when absent.")
 AFTER = whole("after", 0, 0, MAX_SEQ, "Sequence number after which to begin: `next` of the page before.")
 
 
@@ -81,7 +89,35 @@ def conversation_routes(door: Doorway) -> APIRouter:
             raise unknown_conversation(conversation_id)
         return json_answer(found)
 
+    _why_route(routes, door)
     return routes
+
+
+def _why_route(routes: APIRouter, door: Doorway) -> None:
+    @routes.get(
+        "/{conversation_id}/why",
+        responses=answers(
+            {
+                200: "`roots`: trees of causes, each item with `kind`, `seq`, `at`, `after_ms`, `cause`, `title` and "
+                "`children`; `left_out`: events beyond the bound; `next`: null at the end."
+            }
+        ),
+        openapi_extra={"parameters": document((ASKED, SINCE, ROOTS))},
+    )
+    async def why(conversation_id: ConversationPath, request: Request) -> Response:
+        query = read_query(request.query_params, (ASKED, SINCE, ROOTS))
+        asked, after = query["request"], query["after"]
+        if asked is not None and after is not None:
+            raise Problem("invalid_field", "request and after contradict each other", field="request")
+        if after is None and "limit" in request.query_params:
+            raise Problem("invalid_field", "limit goes with after", field="limit")
+        limit = query["limit"]
+        found = await door.read(door.router.why, conversation_id, request_id=asked, after=after, limit=limit)
+        if found is None:
+            raise unknown_conversation(conversation_id)
+        if asked is not None and not found["roots"]:
+            raise Problem("not_found", f"there is no request {asked} in conversation {conversation_id}")
+        return json_answer({"conversation_id": conversation_id, **found})
 
 
 def conversation_line(row: ConversationRow) -> dict[str, Any]:

@@ -53,6 +53,14 @@ class FrontDoor(Protocol):
     def plan(self, conversation_id: str) -> Mapping[str, Any] | None:
         """Return the newest request's plan with each node's state; None for an unknown conversation."""
 
+    def why(
+        self, conversation_id: str, *, request_id: str | None, after: int | None, limit: int
+    ) -> Mapping[str, Any] | None:
+        """Return trees of causes as `{roots, left_out, next}`; None for an unknown conversation.
+
+        Of one request (no roots when it is unknown), of the newest one, or with `after` of the next `limit` messages.
+        """
+
     def messages(self, conversation_id: str, after: int, limit: int) -> Sequence[Mapping[str, Any]] | None:
         """Return what was said after sequence number `after`, each with its `seq`; None for an unknown conversation."""
 

@@ -55,7 +55,10 @@ CODES: Final[dict[str, Code]] = {
         415, "The content type is not taken", "Bodies are `application/json` or `application/msgpack`, not compressed."
     ),
     "mailbox_full": Code(
-        429, "Too many messages wait", "This conversation has as many waiting as are taken.", retry_after=1.0
+        429,
+        "Too many messages wait",
+        "This conversation, or the whole daemon, has as many as are taken.",
+        retry_after=1.0,
     ),
     "internal": Code(
         500, "Something went wrong inside", "The daemon's log has the details, under the same `instance`."

@@ -22,6 +22,13 @@ class Accept:
 
 
 @dataclass(frozen=True, slots=True)
+class Deadline:
+    """The time a request may take as a whole is over."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Quarantine:
     """Stop resuming this conversation: it brought the daemon down again and again without getting on."""
 

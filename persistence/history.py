@@ -33,6 +33,19 @@ def read_events(store: Store, conversation_id: str, *, after: int, limit: int) -
     return hydrate(bare, results, memory)[0]
 
 
+def read_bare(store: Store, conversation_id: str, after: int, limit: int) -> list[Journaled]:
+    """Return whole steps with events above `after`, at least `limit` events if there are as many.
+
+    Texts are filled in, results are not: for those who ask what happened, not what came out. Raises as `read_events`.
+    """
+    rows = store.entries(conversation_id, after=after, limit=limit)
+    bare = [event for row in rows for event in decode(conversation_id, row) if event.seq > after]
+    said = [event.seq for event in bare if event.type in ("message.accepted", "reply.sent")]
+    if not said:
+        return bare
+    return hydrate(bare, (), store.memory(conversation_id, first_seq=said[0], last_seq=said[-1]))[0]
+
+
 def quarantine_of(store: Store, row: ConversationRow) -> str | None:
     """Return why this conversation is quarantined, or None; what cannot be read says nothing."""
     if row.phase != "paused":

@@ -120,6 +120,7 @@ EVENTS: Final[dict[str, Event]] = {
     "breaker_opened": Event(
         "warning", "An agent fails so often that it is left alone.", ("seconds", "failures"), _BOTH
     ),
+    "breaker_half_open": Event("info", "An agent that was left alone is tried with one call at a time.", (), _BOTH),
     "breaker_closed": Event("info", "An agent answers again.", (), _BOTH),
     "error": Event(
         "error",

@@ -82,6 +82,7 @@ RULES: Final[_Rules] = {
 
 GAUGES: Final[dict[str, tuple[str, str]]] = {
     "conversations_live": ("Conversations in memory.", ""),
+    "requests_unfinished": ("Accepted requests without a reply, of conversations in memory.", ""),
     "conversations": ("Conversations in the store.", "phase"),
     "actors_live": ("Actors alive.", "kind"),
     "mailbox_messages": ("Messages waiting in all mailboxes.", ""),
@@ -105,6 +106,10 @@ GAUGES: Final[dict[str, tuple[str, str]]] = {
     "threads_busy": ("Threads of blocking agents at work.", ""),
     "threads_abandoned": ("Threads of calls given up that go on all the same.", ""),
     "breakers_open": ("Agents left alone at present.", ""),
+    "agent_breaker_state": ("0 closed: called as usual; 1 half-open: one call tries; 2 open: left alone.", "agent"),
+    "agent_calls_running": ("Calls of an agent under way.", "agent"),
+    "agent_calls_waiting": ("Calls that wait because of an agent's max_concurrency.", "agent"),
+    "agent_threads_abandoned": ("Threads and tasks of an agent's calls given up that go on all the same.", "agent"),
     "timers": ("Timers running.", ""),
     "sse_clients": ("Clients that follow events.", ""),
     "draining": ("1 while the daemon stops.", ""),

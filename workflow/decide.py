@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from messages.agent import NodeFailure, NodeResult, RetryDue
-from messages.conversation import Accept, Quarantine
+from messages.conversation import Accept, Deadline, Quarantine
 from messages.events import (
     ConversationPaused,
     ConversationQuarantined,
@@ -31,7 +31,7 @@ from messages.lifecycle import Recovered
 from messages.planning import PlannerFailed, PlanReady
 from messages.synthesis import Synthesized, SynthesizerFailed
 from workflow.errors import Illegal, Stale
-from workflow.onward import go_onward, reply, start
+from workflow.onward import DEADLINE, go_onward, reply, start
 from workflow.phases import TABLE, Incoming
 from workflow.state import LOST, Node, NodeStatus, Phase, State
 from workflow.step import Limits, Step
@@ -122,6 +122,15 @@ def _resume(step: Step, message: Resume) -> None:
 def _quarantine(step: Step, message: Quarantine) -> None:
     step.fact(ConversationQuarantined, reason=message.reason)
     step.move(Phase.PAUSED)
+
+
+def _deadline(step: Step, message: Deadline) -> None:
+    """End the request with what there is; whatever still runs is not wanted by the state after that."""
+    _fence_request(step, message.request_id, message)
+    if step.state.phase is Phase.PAUSED:
+        return  # it stays due: the timer is wanted again after resume, and a reply is not sent while paused
+    step.cause = step.request.accepted_seq
+    reply(step, Phase.COMPLETED, because=DEADLINE)
 
 
 # Recovery
@@ -306,6 +315,7 @@ HANDLERS: Final[dict[str, Callable[[Step, Any], None]]] = {
     "pause": _pause,
     "resume": _resume,
     "quarantine": _quarantine,
+    "deadline": _deadline,
     "recovered": _recovered,
     "plan_ready": _plan_ready,
     "planner_failed": _planner_failed,

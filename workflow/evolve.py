@@ -53,7 +53,7 @@ def _accepted(state: State, event: MessageAccepted) -> State:
         user_id=event.user_id,
     )
     if state.request is None:
-        return state.changed(seq=event.seq, request=request)
+        return state.changed(seq=event.seq, request=request.changed(begun_at=event.at))
     queue = (request, *state.queue) if event.next else (*state.queue, request)
     return state.changed(seq=event.seq, queue=queue)
 
@@ -64,6 +64,8 @@ def _refused(state: State, event: MessageRefused) -> State:
 
 def _replied(state: State, event: ReplySent) -> State:
     following, *queue = state.queue or (None,)
+    if following is not None:
+        following = following.changed(begun_at=event.at)
     return state.changed(seq=event.seq, turns=state.turns + 1, request=following, queue=tuple(queue))
 
 

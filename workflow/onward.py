@@ -14,6 +14,8 @@ from workflow.phases import REST
 from workflow.state import SETTLED, Node, NodeStatus, Phase, Request
 from workflow.step import Step
 
+DEADLINE: Final = "deadline"
+"""Why a branch is missing that was not finished when the request's time was over."""
 _FALLBACK: Final = "fallback:"
 
 
@@ -46,6 +48,8 @@ def reply(
     """Send the one reply of the running request and rest in `phase` (or `failed`, when there is nothing to show)."""
     request = step.request
     missing = missing_branches(request, because)
+    if because == DEADLINE:
+        missing = (*missing, *_cut_off(step.state.phase, request))
     done = tuple(key for key, node in request.nodes.items() if node.status is NodeStatus.SUCCEEDED)
     doomed = _doomed_by(request) is not None
     if status is None:
@@ -84,6 +88,15 @@ def missing_branches(request: Request, because: str = "") -> tuple[Missing, ...]
             reason = f"{tried.given_up.type}: {tried.given_up.message}"
             missing.append(Missing(node=what, reason=reason, attempts=tried.failures))
     return tuple(missing)
+
+
+def _cut_off(phase: Phase, request: Request) -> tuple[Missing, ...]:
+    """Name the one that was at work besides the nodes."""
+    if phase is Phase.PLANNING and not request.planned:
+        return (Missing(node="planner", reason=DEADLINE, attempts=request.planning.failures + 1),)
+    if phase is Phase.SYNTHESIZING:
+        return (Missing(node="synthesizer", reason=DEADLINE, attempts=request.synthesis.failures + 1),)
+    return ()
 
 
 # Phases
@@ -264,6 +277,8 @@ def _ask_others(step: Step) -> None:
 def _plain_text(request: Request, status: Any, missing: tuple[Missing, ...], because: str) -> str:
     """Say truthfully what happened when no synthesizer had the word."""
     parts: list[str] = []
+    if because == DEADLINE:
+        parts.append("The time for this request was over.")
     if status == "cancelled":
         parts.append(f"This request was ended: {because}." if because else "This request was ended.")
     elif status == "failed":

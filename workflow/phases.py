@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from messages.agent import NodeFailure, NodeResult, RetryDue
-from messages.conversation import Accept, Quarantine
+from messages.conversation import Accept, Deadline, Quarantine
 from messages.inbound import Cancel, Pause, Resume
 from messages.lifecycle import Recovered
 from messages.planning import PlannerFailed, PlanReady
@@ -27,6 +27,7 @@ Incoming = (
     | Pause
     | Resume
     | Quarantine
+    | Deadline
     | Recovered
     | PlanReady
     | PlannerFailed
@@ -84,6 +85,7 @@ _MESSAGES: Final[dict[str, type[Incoming]]] = {
     "pause": Pause,
     "resume": Resume,
     "quarantine": Quarantine,
+    "deadline": Deadline,
     "recovered": Recovered,
     "plan_ready": PlanReady,
     "planner_failed": PlannerFailed,
@@ -100,6 +102,7 @@ _KEPT: Final = dict.fromkeys(_NODES, _STAY)
 _RUNNING: Final = {
     "accept": frozenset({R}),  # interrupt and rollback end the running request
     "cancel": frozenset({R}),
+    "deadline": frozenset({R}),
     "pause": frozenset({Z}),
     "quarantine": frozenset({Z}),
     "recovered": _STAY,
@@ -121,6 +124,7 @@ TABLE: Final[dict[Phase, dict[type[Incoming], Rule]]] = {
     Z: _rules(
         accept=_STAY,
         cancel=frozenset({R}),
+        deadline=_STAY,
         resume=frozenset({I, P, A, X1, XN, S, OK, NO, CUT}),
         recovered=_STAY,
         plan_ready=_STAY,

@@ -127,6 +127,8 @@ class Request(_Frozen):
     approved: bool = False
     plan_seq: int = 0
     """Sequence number of the newest `plan.drafted`."""
+    begun_at: int | None = None
+    """When its turn came, in milliseconds since the epoch; None while it waits."""
 
 
 @dataclass(frozen=True)

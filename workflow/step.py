@@ -21,6 +21,8 @@ class Limits:
     """Fewest nodes running at once that count as parallel execution."""
     max_replans: int = 2
     """New plans a request may ask for after failures."""
+    request_timeout: float | None = None
+    """Seconds a request may take as a whole, from when its turn comes; None: as long as it takes."""
 
 
 class Step:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from messages.agent import RetryDue, RunNode
+from messages.conversation import Deadline
 from messages.planning import DraftPlan
 from messages.synthesis import Outcome, Synthesize
 from workflow.graph import bind_inputs
@@ -36,7 +37,7 @@ class Timer:
     """Milliseconds since the epoch."""
     delay: float
     """The whole delay in seconds: what is left is never more than this, however the clock was set."""
-    message: RetryDue | None
+    message: RetryDue | Deadline | None
     """None: the children wanted have to be looked at again."""
 
 
@@ -53,7 +54,7 @@ class Wanted:
 NOTHING = Wanted()
 
 
-def wanted(state: State, now: int) -> Wanted:
+def wanted(state: State, now: int, request_timeout: float | None = None) -> Wanted:
     """Return what should exist in `state` at `now` (milliseconds since the epoch)."""
     request = state.request
     if request is None or state.quarantined is not None:
@@ -70,10 +71,13 @@ def wanted(state: State, now: int) -> Wanted:
             name = f"agents/{key}"
             children.append(Child("agent", name, request.request_id, node.attempts, node=key, agent=node.agent))
         elif node.status is NodeStatus.BACKING_OFF and node.retry_at is not None:
-            due = RetryDue(request_id=request.request_id, node=key, attempt=node.attempts + 1)
-            timers.append(Timer(f"agents/{key}", node.retry_at, node.retry_delay or 0.0, due))
+            again = RetryDue(request_id=request.request_id, node=key, attempt=node.attempts + 1)
+            timers.append(Timer(f"agents/{key}", node.retry_at, node.retry_delay or 0.0, again))
     if state.phase is Phase.PAUSED:
         return Wanted(tuple(children), (), may_start=False)
+    if request_timeout is not None and request.begun_at is not None:
+        due = request.begun_at + round(request_timeout * 1000)
+        timers.append(Timer(f"deadline/{request.request_id}", due, request_timeout, Deadline(request.request_id)))
     return Wanted(tuple(children), tuple(timers))
 
 

@@ -350,6 +350,9 @@ def test_places_are_shared_fairly_between_conversations(rig):
         "waiting": 5,
         "limit": 1,
         "abandoned": 0,
+        "refused": False,
+        "breaker": "closed",
+        "breaker_left": 0.0,
     }
     agents.RELEASE.set()
     assert sorted(outcome.get().result for outcome in waiting) == [0, 1, 2, 10, 11]

@@ -20,6 +20,7 @@ from messages.agent import NodeResult
 from supervision.errors import classify
 
 RAISED = sorted(agents.RAISED)
+CLOSED = {"breaker": "closed", "breaker_left": 0.0, "refused": False}
 
 
 @pytest.fixture
@@ -286,7 +287,7 @@ def test_an_agent_runs_so_many_times_at_once_and_conversations_take_turns(execut
         one = run(execution, agents.block, spec=spec, conversation=conversation, name=name)
         one.outcomes = _Names(order, name)
         told.append(one)
-    assert execution.stats()["agents"]["block"] == {"running": 1, "waiting": 5, "limit": 1, "abandoned": 0}
+    assert execution.stats()["agents"]["block"] == {"running": 1, "waiting": 5, "limit": 1, "abandoned": 0, **CLOSED}
     assert execution.stats()["busy"] == 1
     told[3].call.abandon()  # c
     agents.RELEASE.set()

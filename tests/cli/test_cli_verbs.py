@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -25,7 +26,10 @@ from cli.terminal import one_line, safe
 from config import ConfigError, Settings
 from gateway.problems import CODES
 from gateway.server import HttpServer
+from messages.events import MessageAccepted, NodeFailed, NodeRetrying, NodeStarted, PhaseChanged, PlanDrafted
+from messages.failure import Failure
 from messages.inbound import Refused
+from messages.plan import NodeSpec
 
 ROOT = Path(__file__).parents[2]
 
@@ -167,6 +171,7 @@ def test_usage_errors_are_2_and_suggest_what_was_meant(orch):
         ("send", "c1"),
         ("show",),
         ("events", "c1", "--limit", "0"),
+        ("why", "c1", "--all", "--request", "r1"),
         ("conversations", "--where", "a=b"),
         ("send", "c1", "x", "--wait", "soon"),
     ):
@@ -238,6 +243,8 @@ def test_no_daemon_is_69_at_once_for_every_verb(orch, dead_url):
         ("show", "c1"),
         ("events", "c1"),
         ("events", "c1", "--follow"),
+        ("why", "c1"),
+        ("why", "c1", "--all"),
         ("cancel", "c1"),
         ("restart", "/x"),
         ("deadletters",),
@@ -350,6 +357,35 @@ def test_show_draws_the_plan_with_states_attempts_reply_and_what_is_pending(orch
     assert json.loads(orch("show", "c1", "--json").stdout)["request"]["nodes"][0]["id"] == "find"
     router.conversation = lambda _: None
     assert orch("show", "c1").exit_code == 3
+
+
+def test_why_draws_the_tree_of_causes_with_times_delays_and_rules(orch, router):
+    error = Failure(type="ConnectionError", error_class="transient", message="went \x1b[31maway")
+    spec = NodeSpec(id="stock", agent="stock_agent", timeout=1.0, retries=3)
+    late = NodeSpec(id="price", agent="price_agent", timeout=1.0, retries=3, depends_on=("stock",), need=1)
+    told = {"request_id": "r1", "node": "stock", "agent": "stock_agent"}
+    router.emit("c1", MessageAccepted, request_id="r1", message_id="m1", text="is it \x1b[2J there?")
+    router.emit("c1", PlanDrafted, request_id="r1", cause=1, nodes=(spec, late))
+    router.emit("c1", PhaseChanged, request_id="r1", cause=2, from_phase="planning", to_phase="executing_single")
+    router.emit("c1", NodeStarted, cause=2, attempt=1, **told)
+    router.emit("c1", NodeFailed, cause=4, attempt=1, error=error, **told)
+    router.emit("c1", NodeRetrying, cause=5, attempt=2, delay=0.5, due=1, reason="backoff min(5, 0.5)", **told)
+    shown = orch("why", "c1").stdout
+    lines = [re.sub(r"\+[0-9.]+ s", "+T", " ".join(line.split())) for line in shown.splitlines()]
+    assert "\x1b" not in shown
+    assert lines[0].startswith('message "is it')
+    assert [line.lstrip("│├└─ ").partition(" took")[0] for line in lines[1:]] == [
+        "+T plan by the planner: 2 nodes",
+        "node stock backing_off stock_agent",
+        "+T attempt 1 failed",
+        "+T failed: ConnectionError (transient): went \N{REPLACEMENT CHARACTER}[31maway",
+        "+T restart after 0.5 s: backoff min(5, 0.5)",
+        "node price pending price_agent needs stock",
+    ]
+    assert json.loads(orch("why", "c1", "--json").stdout)["roots"][0]["children"][0]["kind"] == "plan"
+    assert orch("why", "c1", "--all").stdout == shown
+    assert orch("why", "c1", "--request", "r1").stdout == shown
+    assert orch("why", "c1", "--request", "r2").exit_code == 3
 
 
 def test_a_plan_that_has_no_order_is_shown_all_the_same():

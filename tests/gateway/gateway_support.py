@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from conversation.why import why_all, why_request
 from gateway.feed import Feed
 from messages.events import AgentProgress, Event, MessageAccepted, PhaseChanged, ReplySent
 from messages.inbound import Accepted, Answer, Refused, UserMessage
@@ -144,6 +145,19 @@ class FakeRouter:
     def plan(self, conversation_id: str) -> dict[str, Any] | None:
         self._check()
         return {"conversation_id": conversation_id, "nodes": []} if conversation_id in self.journal else None
+
+    def why(self, conversation_id: str, *, request_id: str | None, after: int | None, limit: int) -> Any:
+        self._check()
+        events = self.journal.get(conversation_id)
+        if events is None:
+            return None
+
+        def read(after: int, limit: int) -> list[Any]:
+            return events[after : after + limit]
+
+        if after is not None:
+            return why_all(read, after, limit)
+        return why_request(read, len(events), request_id) or {"roots": [], "left_out": 0, "next": None}
 
     def messages(self, conversation_id: str, after: int, limit: int) -> list[dict[str, Any]] | None:
         self._check()

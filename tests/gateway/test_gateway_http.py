@@ -302,11 +302,35 @@ def test_a_bad_conversation_id_is_named_on_every_route(http, bad, route):
         problem(answer, 400, "invalid_conversation_id", "conversation_id")
 
 
-@pytest.mark.parametrize("route", ["", "/plan", "/messages", "/events", "/events?after=5"])
+@pytest.mark.parametrize("route", ["", "/plan", "/messages", "/events", "/events?after=5", "/why"])
 def test_an_unknown_conversation_is_not_found_and_nothing_is_made(http, router, route):
     problem(http.get(f"/api/v1/conversations/nobody{route}"), 404, "not_found")
     problem(http.post("/api/v1/conversations/nobody/cancel"), 404, "not_found")
     assert router.journal == {}
+
+
+def test_why_gives_the_newest_request_one_by_its_id_or_all_in_pages(http, router):
+    for text in ("first", "second", "third"):
+        http.post("/api/v1/conversations/c1/messages", json={"text": text})
+        router.tick("c1")
+        router.reply("c1", f"{text} answer")
+    why = "/api/v1/conversations/c1/why"
+
+    def texts(body):
+        return [root["title"] for root in body["roots"]]
+
+    newest = http.get(why).json()
+    assert (newest["conversation_id"], newest["next"], newest["left_out"]) == ("c1", None, 0)
+    assert texts(newest) == ['message "third"']
+    [root] = newest["roots"]
+    assert [child["kind"] for child in root["children"]] == ["reply"]
+    assert {"kind", "seq", "at", "after_ms", "cause", "title", "children"} <= set(root)
+    assert texts(http.get(f"{why}?request=r1").json()) == ['message "first"']
+    problem(http.get(f"{why}?request=r9"), 404, "not_found")
+    page = http.get(f"{why}?after=0&limit=2").json()
+    assert texts(page) == ['message "first"', 'message "second"']
+    rest = http.get(f"{why}?after={page['next']}&limit=2").json()
+    assert (texts(rest), rest["next"]) == (['message "third"'], None)
 
 
 @pytest.mark.parametrize("path", ["/", "/nope", "/api/v1/nope", "/api/v1/conversations/", "/docs", "/redoc"])
@@ -346,6 +370,10 @@ QUERIES = {
     "/api/v1/conversations/c1/events?after=-1": "after",
     "/api/v1/conversations/c1/events?after=99999999999999999999": "after",
     "/api/v1/conversations/c1/events?from=now": "from",
+    "/api/v1/conversations/c1/why?request=a%20b": "request",
+    "/api/v1/conversations/c1/why?request=r1&after=0": "request",
+    "/api/v1/conversations/c1/why?limit=5": "limit",
+    "/api/v1/conversations/c1/why?after=0&limit=101": "limit",
     "/api/v1/actors?after=x": "after",
     "/api/v1/deadletters?before=1": "before",
     "/api/v1/status?token=secret": "token",

@@ -148,6 +148,8 @@ class Clients:
             self._accepted(pending, pending.ask, answer)
 
     def _refused(self, pending: Pending, answer: Refused) -> None:
+        if answer.code == "mailbox_full" and "unfinished" in answer.detail:
+            self._world.saw("branch: refused, too much is unfinished")
         demand, ask = self._demand, pending.ask
         if ask is None:
             demand(answer.code in _AGAIN | {"wrong_state", "not_found"}, "answers", f"{pending.what}: {answer.code}")

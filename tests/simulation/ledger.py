@@ -258,8 +258,18 @@ class Ledger:
         self.open -= 1
         request.reply, request.reply_seq, request.replied_at = event, seq, self._world.clock.now
         self._world.saw(f"branch: reply {event['status']}")
+        overdue = any(missing["reason"] == "deadline" for missing in event.get("missing", ()))
+        if overdue:
+            self._world.saw("branch: the request's time was over")
+            demand(self._world.request_timeout is not None, "deadline", f"{request_id} had none")
+            demand(event["status"] in ("partial", "failed"), "deadline", f"{request_id} is {event['status']}")
         self._check_disclosure(request, event)
-        if event["status"] != "cancelled" and not request.planner_gave_up and not request.answered_by_planner:
+        if (
+            event["status"] != "cancelled"
+            and not overdue
+            and not request.planner_gave_up
+            and not request.answered_by_planner
+        ):
             self._check_routes(request, event["status"])
 
     def _check_disclosure(self, request: RequestRecord, event: Any) -> None:

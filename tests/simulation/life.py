@@ -8,6 +8,7 @@ from actors.agent import AgentActor
 from actors.planner import PlannerActor
 from actors.synthesizer import SynthesizerActor
 from actors.system import ActorSystem
+from conversation.load import Load
 from conversation.parts import Parts, RestartPolicy
 from messages.inbound import Refused
 from messages.plan import Plan, ResolvedPlan
@@ -59,6 +60,7 @@ class Life:
         )
         self.system.dead_letters.listen(self._keep_dead_letter)
         self.writer.start()
+        self.load = Load(world.max_unfinished)
         self.router = Router(
             self.system,
             self._parts(),
@@ -92,10 +94,11 @@ class Life:
             },
             policy=self._policy,
             random=world.chance.random,
-            limits=Limits(max_replans=world.max_replans),
+            limits=Limits(max_replans=world.max_replans, request_timeout=world.request_timeout),
             memory_limits=MemoryLimits(max_context_tokens=5000, recent_messages=100),
             snapshot_every=world.snapshot_every,
             queue_limit=20,
+            load=self.load,
         )
 
     def _policy(self, role: str, agent: str) -> RestartPolicy:

@@ -21,6 +21,7 @@ class QuietWorld(World):
         self._crash_rates = dict.fromkeys(self._crash_rates, 0.0)
         self.mailbox_limit = 50
         self.quarantine_after = 5
+        self.request_timeout = self.max_unfinished = None
         self._plan.clear()
         self._heal_at = 10**9
         self.agenda._heap.clear()

@@ -39,6 +39,8 @@ REACHED = {
     "branch: a cut off node was taken up again",
     "branch: unknown_outcome",
     "branch: timeout",
+    "branch: the request's time was over",
+    "branch: refused, too much is unfinished",
     "branch: unbound_input",
     "branch: Retry-After obeyed",
     "branch: a late outcome was fenced off",

@@ -72,6 +72,10 @@ class World:
         self.quarantine_after = chance.choice((1, 2, 5))
         self.passivate_after = chance.choice((2.0, 10.0))
         self.mailbox_limit = chance.choice((2, 50))
+        # Drawn on its own, so that what the seeds found so far mean stays the same.
+        apart = Random(~seed)
+        self.request_timeout = apart.choice((None, None, None, 2.0, 20.0))
+        self.max_unfinished = apart.choice((None, None, 3, 8))
         self._crash_rates = dict.fromkeys(("agent", "planner", "synthesizer"), self.attempt_crashes)
         self._crash_rates["supervisor"] = self.actor_crashes
         self._crash_rates["router"] = self.actor_crashes * chance.choice((0.0, 0.3, 1.0))

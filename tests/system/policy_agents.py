@@ -99,3 +99,16 @@ def say_shortly(text: str, results: dict[str, Any], context: Any) -> str:
 def say_nothing(text: str, results: dict[str, Any], context: Any) -> str:
     """A synthesizer that fails."""
     raise RuntimeError("speechless")
+
+
+WELL = threading.Event()
+"""Set: `ailing` answers."""
+
+
+@agent(retries=3, min_backoff=0.01, max_backoff=0.02, breaker_failures=2, breaker_reset=0.3)
+def ailing() -> str:
+    """Fail until the test makes it well."""
+    CALLS.append("ailing")
+    if not WELL.is_set():
+        raise ConnectionError("the line is dead")
+    return "well"

@@ -64,9 +64,8 @@ class Talk:
 def talking(**settings: Any) -> Iterator[Talk]:
     policy_agents.CALLS.clear()
     policy_agents.GATE.clear()
-    chosen = Settings(
-        state_storage="memory", agents_from=("policy_agents",), http_bind="off", log_level="CRITICAL", **settings
-    )
+    settings = {"state_storage": "memory", **settings}
+    chosen = Settings(agents_from=("policy_agents",), http_bind="off", log_level="CRITICAL", **settings)
     telemetry = make_telemetry(chosen)
     try:
         with running(chosen, telemetry) as daemon:
@@ -345,3 +344,95 @@ def test_nobody_is_left_without_an_answer_while_a_supervisor_leaves(talk):
         if ref is not None:
             talk.daemon.system.tell(ref, Stop(ref))  # what a supervisor tells itself when it passivates
     assert len(talk.wait_for("reply.sent", 300)) == 300
+
+
+def test_an_agent_left_alone_is_waited_for_and_its_breaker_is_shown():
+    """Two failures open it; the third try is refused at once, waits for the time left, and then succeeds."""
+    policy_agents.WELL.clear()
+    with talking() as talk:
+        talk.say(plan={"nodes": [{"id": "a", "agent": "ailing"}]})
+        refused = talk.wait_for("node.failed", 3)[2]
+        policy_agents.WELL.set()
+        assert (refused.error.type, refused.error.error_class) == ("circuit_open", "transient")
+        assert 0 < refused.error.retry_after <= 0.3
+        waited = talk.wait_for("node.retrying", 3)[2]
+        assert waited.delay == refused.error.retry_after
+        assert "Retry-After" in waited.reason
+        shown = talk.daemon.views.status()["agents"]["ailing"]
+        assert shown["breaker"] in ("open", "half_open", "closed")
+        assert talk.wait_for("reply.sent")[0].status == "completed"
+        assert policy_agents.CALLS == ["ailing"] * 3
+        assert talk.daemon.views.status()["agents"]["ailing"]["breaker"] == "closed"
+        metrics = talk.daemon.telemetry.metrics_text().decode()
+        assert 'orchestrator_agent_breaker_state{agent="ailing"} 0.0' in metrics
+        assert 'orchestrator_agent_calls_waiting{agent="ailing"} 0.0' in metrics
+        assert 'orchestrator_breaker_openings_total{agent="ailing"} 1.0' in metrics
+
+
+def test_beyond_the_bound_of_unfinished_requests_nothing_is_accepted():
+    """Refused before anything is journaled; what is accepted goes on, repetitions and control are still answered."""
+    with talking(max_unfinished=2) as talk:
+        held = {"nodes": [{"id": "a", "agent": "gated"}]}
+        talk.say(plan=held, conversation_id="c1", message_id="m1")
+        talk.say(plan=held, conversation_id="c2")
+        for message_id in (None, "m3"):
+            refused = talk.say(plan=held, conversation_id="c3", message_id=message_id)
+            assert isinstance(refused, Refused)
+            assert (refused.code, refused.retry_after) == ("mailbox_full", 2.0)
+        assert talk.daemon.views.conversation("c3") is None
+        assert isinstance(talk.say("again", conversation_id="c1"), Refused), "the bound is over all conversations"
+        repeated = talk.say(plan=held, conversation_id="c1", message_id="m1")
+        assert isinstance(repeated, Accepted) and repeated.duplicate
+        assert talk.daemon.views.status()["requests_unfinished"] == 2
+        assert isinstance(talk.ask(Cancel(conversation_id="c2")), Accepted)
+        talk.wait_for("reply.sent")
+        assert isinstance(talk.say(plan=held, conversation_id="c3", message_id="m3"), Accepted)
+        policy_agents.GATE.set()
+        talk.wait_for("reply.sent", 3)
+        assert talk.daemon.views.status()["requests_unfinished"] == 0
+
+
+def test_the_next_daemon_counts_what_the_last_one_left(tmp_path):
+    """Three requests of one conversation, one running and two queued: the next daemon has room for one more."""
+    held = {"nodes": [{"id": "a", "agent": "gated"}]}
+    with talking(state_storage="sqlite", data_dir=tmp_path, drain_timeout=0.0) as talk:
+        for _ in range(3):
+            assert isinstance(talk.say(plan=held), Accepted)
+        talk.wait_for("node.started")
+        talk.daemon.stop()
+    with talking(state_storage="sqlite", data_dir=tmp_path, max_unfinished=4) as talk:
+        talk.wait_for("node.started")
+        assert talk.daemon.views.status()["requests_unfinished"] == 3
+        assert isinstance(talk.say(plan=held, conversation_id="other"), Accepted)
+        assert isinstance(talk.say(plan=held, conversation_id="another"), Refused)
+        policy_agents.GATE.set()
+        assert {e.status for e in talk.wait_for("reply.sent", 4)} == {"completed"}
+
+
+def test_a_request_ends_when_its_time_is_over_with_what_it_has():
+    """One branch is done, one hangs, one waits for it: the reply says so, and the hanging call is given up."""
+    nodes = [
+        {"id": "done", "agent": "quick", "inputs": {"text": "ready"}},
+        {"id": "hangs", "agent": "gated"},
+        {"id": "waits", "agent": "quick", "after": ["hangs"]},
+    ]
+    with talking(request_timeout=0.3) as talk:
+        talk.say(plan={"nodes": nodes})
+        reply = talk.wait_for("reply.sent")[0]
+        assert reply.status == "partial"
+        assert reply.data == {"done": {"text": "ready"}}
+        assert {branch.node: branch.reason for branch in reply.missing} == {"hangs": "deadline", "waits": "deadline"}
+        assert talk.daemon.execution.stats()["agents"]["gated"]["running"] == 0
+
+
+def test_a_request_keeps_its_deadline_when_the_daemon_ends_meanwhile(tmp_path):
+    """It counts from when its turn came, not from when the next daemon took it up."""
+    held = {"nodes": [{"id": "a", "agent": "gated"}]}
+    with talking(state_storage="sqlite", data_dir=tmp_path, request_timeout=3600, drain_timeout=0.0) as talk:
+        talk.say(plan=held)
+        begun = talk.wait_for("node.started")[0].at
+        talk.daemon.stop()
+    with talking(state_storage="sqlite", data_dir=tmp_path, request_timeout=0.5) as talk:
+        reply = talk.wait_for("reply.sent")[0]
+        assert [(branch.node, branch.reason) for branch in reply.missing] == [("a", "deadline")]
+        assert reply.at >= begun + 500

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from messages.agent import NodeFailure, NodeResult, RetryDue
-from messages.conversation import Accept, Quarantine
+from messages.conversation import Accept, Deadline, Quarantine
 from messages.events import Journaled
 from messages.inbound import Cancel, Pause, Resume
 from messages.lifecycle import Recovered
@@ -95,6 +95,7 @@ class World:
                 lambda: RetryDue(request_id, name, attempts + 1),
                 lambda: Synthesized(request_id, writes, "words"),
                 lambda: SynthesizerFailed(request_id, writes, TRANSIENT, retry_in),
+                lambda: Deadline(request_id) if chance.random() < 0.3 else Recovered(),
                 Recovered,
                 lambda: chance.choice([Cancel, Pause])(conversation_id="c1"),
                 lambda: Quarantine("often") if chance.random() < 0.2 else Recovered(),
