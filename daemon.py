@@ -47,6 +47,7 @@ from supervision.backoff import Backoff
 from supervision.breaker import BreakerSpec
 from supervision.spec import ChildSpec, RestartType
 from synthesis.load import load_synthesizer
+from synthesis.template import TemplateSynthesizer
 from telemetry.telemetry import Telemetry
 from views import Check, Views
 from workflow.memory import MemoryLimits
@@ -131,6 +132,7 @@ class Daemon:
         self.writer.start()
         self.telemetry.use_sink(self._write_row)
         self.telemetry.collect(self._gauges)
+        self.execution.serve(self.registry.find)
         self.execution.start()
         router = self.router = Router(
             self.system,
@@ -259,6 +261,8 @@ class Daemon:
             },
             policy=self._policy,
             random=random.random,
+            quick=self.execution.quick,
+            compose=synthesizer.write if isinstance(synthesizer, TemplateSynthesizer) else None,
             limits=Limits(
                 parallel_threshold=settings.parallel_threshold,
                 max_replans=settings.max_replans,

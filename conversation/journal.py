@@ -173,7 +173,7 @@ def append(
     events: Sequence[Journaled],
     state: State,
     *,
-    cause: Incoming,
+    causes: Sequence[Incoming],
     submit: Submit | None,
     note: MemoryRow | None,
     snapshot: bool,
@@ -184,9 +184,11 @@ def append(
     if submit is not None and isinstance(submit.message, UserMessage):
         fingerprints[submit.message_id] = submit.fingerprint
     bodies = {}
-    if isinstance(cause, NodeResult) and keep_results:
-        body = ResultBody(cause.result_json, cause.cache_key, cause.cache_ttl)
-        bodies[cause.request_id, cause.node] = body
+    if keep_results:
+        for cause in causes:
+            if isinstance(cause, NodeResult):
+                body = ResultBody(cause.result_json, cause.cache_key, cause.cache_ttl)
+                bodies[cause.request_id, cause.node] = body
     open_requests = [request for request in (state.request, *state.queue) if request is not None]
     return build_append(
         conversation_id=state.conversation_id,
@@ -200,5 +202,5 @@ def append(
         fingerprints=fingerprints,
         results=bodies,
         note=note,
-        progress=not isinstance(cause, Recovered),
+        progress=not isinstance(causes[0], Recovered),
     )
