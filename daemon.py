@@ -41,7 +41,8 @@ from persistence.reader import Reader
 from persistence.witness import Witness
 from persistence.writer import Writer
 from planning.load import load_planner, resolve_draft
-from planning.resolve import InvalidPlan, PlanLimits, resolve
+from planning.remembered import RememberedPlans
+from planning.resolve import InvalidPlan, PlanLimits
 from router import PlanRefused, Router
 from supervision.backoff import Backoff
 from supervision.breaker import BreakerSpec
@@ -86,6 +87,7 @@ class Daemon:
         self.epoch = 0
         self.registry = build_registry(settings)
         self._limits = plan_limits(settings)
+        self._plans = RememberedPlans()
         self.feed = Feed(telemetry.log)
         kind = settings.state_storage if settings.persist_conversations else "memory"
         store = build_store(settings, kind)
@@ -300,7 +302,7 @@ class Daemon:
 
     def _check_plan(self, plan: Plan) -> ResolvedPlan:
         try:
-            return resolve(plan, self.registry, self._limits, origin="client")
+            return self._plans.resolve(plan, self.registry, self._limits)
         except InvalidPlan as error:
             raise PlanRefused([asdict(problem) for problem in error.problems]) from None
 
