@@ -41,6 +41,9 @@ class SqliteReads:
         """Return all that is needed to wake a conversation, as of one moment."""
         try:
             with self._reader() as connection:
+                # Many are new: one look instead of a transaction, whose every statement lets go of the interpreter.
+                if connection.execute(sql.LOAD_STATE, (conversation_id,)).fetchone() is None:
+                    return Loaded(conversation_id)
                 connection.execute("BEGIN")
                 try:
                     return self._load(connection, conversation_id, recent, whole)
