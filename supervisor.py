@@ -165,7 +165,9 @@ class Supervisor(Actor):
             case AppendRefused():
                 raise StepRefused(f"{message.code}: {message.detail}")
             case BaseException():
-                raise message
+                if not isinstance(message, journal.UNREADABLE):
+                    raise message
+                self._not_readable(None, message)
             case _:
                 self.on_receive(message)
 
@@ -193,15 +195,19 @@ class Supervisor(Actor):
         self._reconcile()
         self._reception.open(older_ids=loaded.last_seq > 0)
 
-    def _not_readable(self, loaded: Loaded, error: Exception) -> None:
-        """Try the whole journal; when it was that which cannot be read, let the journal say so."""
+    def _not_readable(self, loaded: Loaded | None, error: Exception) -> None:
+        """Try the whole journal; when it was that which cannot be read, let the journal say so.
+
+        `loaded` is None when not even the row says where the conversation is: then nothing can be appended to it.
+        """
         if self._trouble is None:
             self._trouble = error
             self._parts.reader.load(self.conversation_id, self._parts.recent_rows, self.tell_self, whole=True)
             return
         reason = f"{self._trouble}" if str(error) == str(self._trouble) else f"{self._trouble}; {error}"
-        aside = journal.set_aside(loaded, f"what is stored cannot be read: {reason}", self.system.clock.now_ms())
         self._trouble = journal.Unreadable(reason)
+        said = f"what is stored cannot be read: {reason}"
+        aside = None if loaded is None else journal.set_aside(loaded, said, self.system.clock.now_ms())
         if aside is None:
             raise self._trouble
         self._aside, step = aside

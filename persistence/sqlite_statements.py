@@ -166,6 +166,7 @@ WHERE conversation_id = ? AND seq BETWEEN ? AND ? ORDER BY seq, role
 UNFINISHED: Final = """
 SELECT conversation_id FROM orchestrator_workflow_states WHERE unfinished = 1 ORDER BY updated_at
 """
+UNREPLIED: Final = "SELECT request_id FROM orchestrator_inbox WHERE conversation_id = ? AND reply_seq IS NULL"
 MESSAGE: Final = """
 SELECT message_id, request_id, fingerprint, seq, reply_seq FROM orchestrator_inbox
 WHERE conversation_id = ? AND message_id = ?
