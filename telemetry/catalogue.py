@@ -69,6 +69,12 @@ EVENTS: Final[dict[str, Event]] = {
         "error", "An exception escaped a thread.", ("thread", "error_type", "error_message", "exception"), _NOTABLE
     ),
     "library_message": Event("info", "A message of a library's own logger.", ("logger", "message", "exception")),
+    "log_lines_left_out": Event(
+        "warning",
+        "There were too many lines of one event: so many of them were not written.",
+        ("of", "count", "seconds"),
+        _NOTABLE,
+    ),
     "log_lines_dropped": Event(
         "warning", "Log lines were lost: too many at once, or nobody reads them.", ("count", "reason"), _NOTABLE
     ),
@@ -242,6 +248,10 @@ EVENTS: Final[dict[str, Event]] = {
         "info", "Somebody asked for something by hand.", ("action", "by", "reason", "path", "id"), _BOTH
     ),
 }
+
+
+REPEATING: Final = frozenset({"actor_restarted", "late_result"})
+"""Events below warning that come in crowds when something fails again and again; bounded as warnings are."""
 
 
 def level_of(name: str) -> Level:
