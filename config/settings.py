@@ -172,6 +172,8 @@ class Settings(BaseSettings):
     """Host names requests may be addressed to besides the bound address and, on loopback, `localhost`."""
     api_token: Annotated[SecretStr | None, About(live=True), Field(min_length=1)] = None
     """Bearer token that every request must carry; required to bind beyond loopback."""
+    read_token: Annotated[SecretStr | None, About(live=True), Field(min_length=1)] = None
+    """A second bearer token, for those who may look and change nothing."""
     redis_url: Annotated[
         SecretStr | None,
         BeforeValidator(off()),

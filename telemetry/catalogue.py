@@ -245,7 +245,10 @@ EVENTS: Final[dict[str, Event]] = {
         "warning", "An event could not be passed on to Redis.", ("error_message", "count"), _NOTABLE
     ),
     "operator_action": Event(
-        "info", "Somebody asked for something by hand.", ("action", "by", "reason", "path", "id"), _BOTH
+        "info",
+        "Somebody asked for a change by hand; `outcome` is `done` or why it was refused.",
+        ("action", "by", "reason", "outcome", "path", "id"),
+        _BOTH,
     ),
 }
 
