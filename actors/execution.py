@@ -88,9 +88,6 @@ class Execution:
         self.abandoned_limit = abandoned_limit
         """May be changed while running."""
         self.breakers = Breakers(breaker or BreakerSpec(failures=0), log=self._log)
-        self._find: Callable[[str], AgentSpec | None] = lambda _name: None
-        self.quick = QuickLane(self)
-        """For async agents that answer at once; closed until `serve` said which agents there are."""
         self._calls: set[Call] = set()
         self._lock = threading.Lock()
         self._stopped = False
@@ -172,9 +169,9 @@ class Execution:
 
     # The quick lane (actors/quick.py)
 
-    def serve(self, find: Callable[[str], AgentSpec | None]) -> None:
-        """Open the quick lane for the agents that `find` knows by name."""
-        self._find = find
+    def quick_lane(self, find: Callable[[str], AgentSpec | None]) -> QuickLane:
+        """Return a quick lane for the agents that `find` knows by name."""
+        return QuickLane(self, find)
 
     @property
     def quick_timers(self) -> Timers:
@@ -185,10 +182,9 @@ class Execution:
         """As for any call."""
         return time.monotonic()
 
-    def admit_quick(self, order: RunNode) -> tuple[AgentSpec, Gate, int] | None:
+    def admit_quick(self, spec: AgentSpec, order: RunNode) -> tuple[AgentSpec, Gate, int] | None:
         """Take what runs on the event loop and needs nothing looked up, waited for or tried out before it begins."""
-        spec = self._find(order.agent)
-        if spec is None or not spec.is_async or spec.cache_ttl is not None or order.timeout < 2 * SLOW_AFTER:
+        if not spec.is_async or spec.cache_ttl is not None or order.timeout < 2 * SLOW_AFTER:
             return None
         era = self.breakers.closed(spec.name)
         if era is None or self._stopped or self._pool.abandoned:

@@ -64,7 +64,7 @@ class Host(Protocol):
     def now(self) -> float:
         """Return seconds of the monotonic clock."""
 
-    def admit_quick(self, order: RunNode) -> tuple[AgentSpec, Gate, int] | None:
+    def admit_quick(self, spec: AgentSpec, order: RunNode) -> tuple[AgentSpec, Gate, int] | None:
         """Return the agent, its gate with a place taken, and its breaker's era; None: it is not for this lane."""
 
     def begin_quick(self, batch: Batch) -> None:
@@ -190,10 +190,11 @@ class Batch:
 
 
 class QuickLane:
-    """Every method may be called from any thread."""
+    """For the agents that `find` knows by name. Every method may be called from any thread."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, find: Callable[[str], AgentSpec | None]) -> None:
         self._host = host
+        self._find = find
         self._begun: deque[Batch] = deque()
         self._lock = threading.Lock()
         self._watching = False
@@ -206,7 +207,8 @@ class QuickLane:
         batch = Batch(tell, self._host.now())
         made: list[QuickCall | None] = []
         for order in orders:
-            admitted = self._host.admit_quick(order)
+            spec = self._find(order.agent)
+            admitted = None if spec is None else self._host.admit_quick(spec, order)
             call = None if admitted is None else QuickCall(self._host, order, admitted, batch)
             made.append(call)
             if call is not None:

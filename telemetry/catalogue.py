@@ -54,7 +54,7 @@ EVENTS: Final[dict[str, Event]] = {
     "daemon_failed": Event("critical", "The daemon cannot start or go on.", ("error_type", "error_message"), _BOTH),
     "signal_received": Event("info", "A signal came in.", ("signal",), _NOTABLE),
     "caution": Event("warning", "A setting is allowed but probably not meant.", ("message",), _NOTABLE),
-    "config_reloaded": Event("info", "A reload was checked and taken.", ("changed", "needs_restart"), _BOTH),
+    "config_reloaded": Event("info", "A reload was checked and taken.", ("changed", "needs_restart", "agents"), _BOTH),
     "config_rejected": Event("error", "A reload was refused; the old settings stay.", ("problems",), _BOTH),
     "state_dump": Event(
         "info", "SIGUSR1: one line per some actors, one per thread.", ("actors", "thread", "stack"), _NOTABLE

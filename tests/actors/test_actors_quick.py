@@ -29,12 +29,12 @@ class Lane:
             on_late=lambda _order, reason: self.late.put(reason), breaker=BreakerSpec(failures=2)
         )
         self.specs = {name: spec_of(getattr(agents, name)) for name in NAMES} | changes
-        self.execution.serve(self.specs.get)
+        self.lane = self.execution.quick_lane(self.specs.get)
         self.execution.start()
         self.told = queue.SimpleQueue()
 
     def run(self, *orders):
-        return self.execution.quick.run(orders, self.told.put)
+        return self.lane.run(orders, self.told.put)
 
     def next(self, kind):
         """The next thing told of a kind, past all others."""
@@ -166,7 +166,7 @@ def test_failures_open_the_breaker_and_an_open_one_keeps_the_agent_off_the_lane(
 def test_many_threads_use_the_lane_at_once_and_each_hears_of_its_own(lane):
     def use(number):
         told = queue.SimpleQueue()
-        calls = lane.execution.quick.run([node("double_async", name=f"n{i}", x=i) for i in range(20)], told.put)
+        calls = lane.lane.run([node("double_async", name=f"n{i}", x=i) for i in range(20)], told.put)
         left = set(calls)
         while left:
             message = told.get(timeout=DEADLINE)

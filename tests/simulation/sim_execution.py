@@ -30,7 +30,7 @@ class SimExecution:
         self._gates: dict[str, Gate] = {}
         self.calls: dict[int, str] = {}
         """Calls that are not over."""
-        self.quick = QuickLane(self)
+        self.quick = QuickLane(self, REGISTRY.find)
         self.quick_calls: list[QuickCall] = []
         """Every call that went that way."""
 
@@ -78,9 +78,8 @@ class SimExecution:
     def now(self) -> float:
         return self._world.clock.now
 
-    def admit_quick(self, order: RunNode) -> tuple[AgentSpec, Gate, int] | None:
-        spec = REGISTRY.find(order.agent)
-        if spec is None or self._world.chance.random() < 0.3:
+    def admit_quick(self, spec: AgentSpec, _order: RunNode) -> tuple[AgentSpec, Gate, int] | None:
+        if self._world.chance.random() < 0.3:
             return None
         gate = self._gates.setdefault(spec.name, Gate(spec.max_concurrency))
         return (spec, gate, 0) if gate.try_enter() else None
