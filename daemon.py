@@ -33,6 +33,7 @@ from conversation.parts import Parts, RestartPolicy
 from gateway.feed import Feed
 from gateway.redis_payload import Letter
 from gateway.server import HttpServer
+from gateway.tracing import Tracing
 from messages.conversation import Submit
 from messages.failure import clip
 from messages.inbound import Refused
@@ -95,6 +96,7 @@ class Daemon:
         self._limits = plan_limits(settings)
         self._plans = RememberedPlans()
         self.feed = Feed(telemetry.log)
+        self._tracing = Tracing(version=version) if settings.tracing else None
         kind = settings.state_storage if settings.persist_conversations else "memory"
         store = build_store(settings, kind)
         self.store: Store = store if wrap_store is None else wrap_store(store)
@@ -179,6 +181,8 @@ class Daemon:
             for conversation_id, count in recoveries.items()
             if count > self.settings.quarantine_after
         }
+        if self._tracing is not None:
+            self.feed.subscribe(None, self._tracing.heard)
         router.resume_unfinished(unfinished, quarantined)
         if self.settings.http_address is not None:
             self.http = HttpServer(
@@ -232,6 +236,8 @@ class Daemon:
         left += self.execution.stop(2.0)
         self.telemetry.flush(1.0)
         self.telemetry.use_sink(None)
+        if self._tracing is not None:
+            self._tracing.close()
         self.writer.stop(5.0)
         self.reader.stop(2.0)
         if self.epoch and not self.lost.is_set():

@@ -19,6 +19,7 @@ from cli.terminal import words
 from config import ConfigError, Settings, cautions, diff, live_names, secret_values
 from daemon import VERSION, Daemon
 from gateway.redis_ports import BadUrl
+from gateway.tracing import TracingUnavailable
 from persistence.contract import Store, StoreIncompatible, StoreOwned, StoreUnavailable
 from persistence.open_store import UnknownStore
 from telemetry.logs import routed
@@ -84,7 +85,9 @@ def explain_failure(error: Exception) -> tuple[int, str] | None:
         return TRY_AGAIN, f"{error}; it exits when that one has stopped"
     if isinstance(error, StoreUnavailable):
         return TRY_AGAIN, f"the store cannot be used: {error}"
-    if isinstance(error, (AgentDefinitionError, BadUrl, UnknownStore, StoreIncompatible, ConfigError)):
+    if isinstance(
+        error, (AgentDefinitionError, BadUrl, UnknownStore, StoreIncompatible, ConfigError, TracingUnavailable)
+    ):
         return BAD_CONFIGURATION, str(error)
     if isinstance(error, OSError):
         return FAILED, error.strerror or str(error)
