@@ -14,7 +14,6 @@ from redis.exceptions import ResponseError
 from redis_running import SERVER, redis_server, until
 from redis_support import QuickRouter, opened
 
-from gateway import redis_settling
 from gateway.redis_link import Link, Place
 from gateway.redis_ports import BadUrl
 from messages.inbound import Refused
@@ -193,8 +192,7 @@ def acl_rules() -> list[str]:
     return found.group(1).replace("\\\n", " ").split()
 
 
-def test_the_documented_rights_are_enough_and_narrowed_ones_are_waited_out(server, redis, monkeypatch):
-    monkeypatch.setattr(redis_settling, "LETTER_WRITTEN", 0.05)
+def test_the_documented_rights_are_enough_and_narrowed_ones_are_waited_out(server, redis):
     rules = [rule if rule[0] not in "<>" else ">secret" for rule in acl_rules()]
     redis.execute_command("ACL", "SETUSER", "orchestrator", *rules)
     redis.xgroup_create("orch:inbox", "orchestrator", id="0", mkstream=True)
@@ -258,7 +256,8 @@ def test_work_that_fails_for_any_reason_is_tried_again_with_growing_waits():
             raise KeyError("ours")
         raise MemoryError
 
-    link.start(work)
+    link.do(work)
+    link.start()
     link._thread.join(10)
     assert not link._thread.is_alive()
     waits = [after - before for before, after in pairwise(tries)]

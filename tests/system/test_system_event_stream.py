@@ -27,7 +27,7 @@ class Follower(threading.Thread):
         self.reconnects = -1
         self.enough = threading.Event()
         self._url = f"{daemon.url}/api/v1/conversations/{conversation_id}/events"
-        self._random = random.Random(seed)  # noqa: S311  # reproducible, not secret
+        self._random = random.Random(seed)  # reproducible, not secret
         self._last = ""
 
     def run(self) -> None:
