@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 from actors.base import Actor
 from actors.child_plan import ChildPlan
 from actors.supervising import SupervisingActor
+from messages.lifecycle import Crash, RestartRequested
 from supervision.backoff import Backoff
 from supervision.intensity import Intensity
 from supervision.spec import ChildSpec
@@ -68,6 +69,8 @@ class DoorWorker(Actor):
             case _Waits(incarnation, reason):
                 if incarnation == self.incarnation:
                     self.working_on = None if reason is None else (reason, time.monotonic())
+            case Crash():
+                raise RestartRequested(f"restart asked for by {message.by}")
             case _:
                 super().on_receive(message)
 
