@@ -132,7 +132,7 @@ class SupervisingActor(Actor):
         reply = None
         try:
             if isinstance(message, Crash):
-                raise RestartRequested(f"restart asked for by {message.by}")  # noqa: TRY301  # as any failure of its own
+                raise RestartRequested(f"restart asked for by {message.by}")  # as any failure of its own
             reply = self._take(message)
             self._pump()
         except BaseException as error:
