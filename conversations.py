@@ -99,6 +99,8 @@ class Record:
     """What the supervisor's next life will find."""
     incarnation: int = 1
     history: History = field(default_factory=History)
+    parts: Parts | None = None
+    """The world it was given; None until its first life."""
     resting: bool = False
     """It had nothing to do when the parent of all failed."""
 
@@ -166,6 +168,7 @@ class Conversations(Actor):
                 self._revive_some(message.conversation_ids)
             case Reconfigure():
                 self._parts, self._passivate_after = message.parts, message.passivate_after
+                self._sweep()
             case Crash():
                 raise RestartRequested(f"restart asked for by {message.by}")
             case _:
@@ -214,7 +217,7 @@ class Conversations(Actor):
 
     def _begin(self, conversation_id: str, quarantine: str | None = None) -> Record:
         ref = self.spawn(Supervisor, conversation_id, conversation_id, self._parts, quarantine)
-        record = Record(ref, history=History(started_at=self.system.clock.monotonic()))
+        record = Record(ref, history=History(started_at=self.system.clock.monotonic()), parts=self._parts)
         self._live[conversation_id] = record
         return record
 
@@ -289,7 +292,7 @@ class Conversations(Actor):
             mailbox=record.mailbox,
             incarnation=record.incarnation,
         )
-        record.mailbox = None
+        record.mailbox, record.parts = None, self._parts
         self.log("actor_restarted", path=record.ref.path, incarnation=record.incarnation)
 
     def _revive_some(self, conversation_ids: tuple[str, ...]) -> None:
@@ -313,7 +316,10 @@ class Conversations(Actor):
             if record.ref is None:
                 continue
             actor = record.ref._actor_weakref()  # noqa: SLF001  # a plain read instead of a message to 100,000 actors
-            if actor is not None and now - actor.last_active > self._passivate_after:
+            # One that was woken before a reload wakes anew as soon as it has nothing to do.
+            if actor is not None and (
+                record.parts is not self._parts or now - actor.last_active > self._passivate_after
+            ):
                 self.system.tell(record.ref, Passivate())
         self._schedule_sweep()
 

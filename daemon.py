@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from os import getpid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic_core import to_json
 
@@ -24,6 +25,7 @@ from actors.planner import PlannerActor
 from actors.synthesizer import SynthesizerActor
 from actors.system import ActorSystem
 from agents.registry import Registry
+from agents.reimport import imported_anew
 from config import Settings
 from conversation.load import Load
 from conversation.parts import Parts, RestartPolicy
@@ -41,13 +43,15 @@ from persistence.open_store import create_store
 from persistence.reader import Reader
 from persistence.witness import Witness
 from persistence.writer import Writer
-from planning.load import load_planner, resolve_draft
-from planning.resolve import InvalidPlan, PlanLimits, resolve
+from planning.load import Planner, load_planner, resolve_draft
+from planning.remembered import RememberedPlans
+from planning.resolve import InvalidPlan, PlanLimits
 from router import PlanRefused, Router
 from supervision.backoff import Backoff
 from supervision.breaker import BreakerSpec
 from supervision.spec import ChildSpec, RestartType
-from synthesis.load import load_synthesizer
+from synthesis.load import Synthesizer, load_synthesizer
+from synthesis.template import TemplateSynthesizer
 from telemetry.telemetry import Telemetry
 from views import Check, Views
 from workflow.memory import MemoryLimits
@@ -84,8 +88,9 @@ class Daemon:
         self.failed: str | None = None
         """Why the root of the actor tree gave up, once it has: nothing works any more, and the process must end."""
         self.epoch = 0
-        self.registry = build_registry(settings)
+        self._minds = build_minds(settings)
         self._limits = plan_limits(settings)
+        self._plans = RememberedPlans()
         self.feed = Feed(telemetry.log)
         kind = settings.state_storage if settings.persist_conversations else "memory"
         store = build_store(settings, kind)
@@ -224,8 +229,18 @@ class Daemon:
         if left:
             self.telemetry.log("left_running", names=left[:20], count=len(left))
 
+    @property
+    def registry(self) -> Registry:
+        """The agents of messages to come."""
+        return self._minds.registry
+
     def reconfigure(self, settings: Settings) -> None:
-        """Obey changed settings where that is possible while running; work in flight keeps what it started with."""
+        """Obey changed settings, and import agents, planner and synthesizer anew.
+
+        Work in flight keeps what it started with, agents too. Raises `AgentDefinitionError`, and nothing has changed.
+        """
+        with imported_anew(modules_of(settings)):
+            self._minds = build_minds(settings)
         self.settings = settings
         self._limits = plan_limits(settings)
         self.execution.breakers.default = breaker_spec(settings)
@@ -241,12 +256,11 @@ class Daemon:
     # Parts
 
     def _parts(self) -> Parts:
-        settings = self.settings
-        planner = load_planner(settings.planner, self.registry)
-        synthesizer = load_synthesizer(settings.synthesizer, self.registry)
+        settings, limits = self.settings, self._limits
+        registry, planner, synthesizer = self._minds
 
         def planning(draft: DraftPlan) -> Any:
-            return resolve_draft(planner, draft, self.registry, self._limits)
+            return resolve_draft(planner, draft, registry, limits)
 
         return Parts(
             reader=self.reader,
@@ -255,11 +269,13 @@ class Daemon:
             publish=self.feed.publish,
             children={
                 "planner": (PlannerActor, (self.execution, planning, settings.agent_timeout)),
-                "agent": (AgentActor, (self.execution, self.registry, self.reader)),
+                "agent": (AgentActor, (self.execution, registry, self.reader)),
                 "synthesizer": (SynthesizerActor, (self.execution, synthesizer.write, settings.agent_timeout)),
             },
-            policy=self._policy,
+            policy=partial(self._policy, settings, registry),
             random=random.random,
+            quick=self.execution.quick_lane(registry.find),
+            compose=synthesizer.write if isinstance(synthesizer, TemplateSynthesizer) else None,
             limits=Limits(
                 parallel_threshold=settings.parallel_threshold,
                 max_replans=settings.max_replans,
@@ -277,10 +293,10 @@ class Daemon:
             load=self.load,
         )
 
-    def _policy(self, role: str, agent: str) -> RestartPolicy:
+    @staticmethod
+    def _policy(settings: Settings, registry: Registry, role: str, agent: str) -> RestartPolicy:
         """Say when planner, synthesizer or one attempt of an agent is tried again."""
-        settings = self.settings
-        spec = self.registry.find(agent) if role == "agent" else None
+        spec = registry.find(agent) if role == "agent" else None
         backoff = Backoff(
             min_backoff=settings.base_retry_delay if spec is None or spec.min_backoff is None else spec.min_backoff,
             max_backoff=settings.max_retry_delay if spec is None or spec.max_backoff is None else spec.max_backoff,
@@ -297,7 +313,7 @@ class Daemon:
 
     def _check_plan(self, plan: Plan) -> ResolvedPlan:
         try:
-            return resolve(plan, self.registry, self._limits, origin="client")
+            return self._plans.resolve(plan, self.registry, self._limits)
         except InvalidPlan as error:
             raise PlanRefused([asdict(problem) for problem in error.problems]) from None
 
@@ -460,6 +476,31 @@ def breaker_spec(settings: Settings) -> BreakerSpec:
         reset=settings.breaker_reset,
         max_reset=settings.breaker_max_reset,
     )
+
+
+class Minds(NamedTuple):
+    """What a message's way is thought up and gone with."""
+
+    registry: Registry
+    planner: Planner
+    synthesizer: Synthesizer
+
+
+def build_minds(settings: Settings) -> Minds:
+    """Import agents, planner and synthesizer. Raises `AgentDefinitionError`."""
+    registry = build_registry(settings)
+    planner = load_planner(settings.planner, registry)
+    return Minds(registry, planner, load_synthesizer(settings.synthesizer, registry))
+
+
+def modules_of(settings: Settings) -> set[str]:
+    """Return the modules that the configuration names."""
+    functions = [
+        settings.planner,
+        settings.synthesizer,
+        *(str(t.get("function", "")) for t in settings.agents.values()),
+    ]
+    return {*settings.agents_from, *(name.partition(":")[0] for name in functions if ":" in name)}
 
 
 def build_registry(settings: Settings) -> Registry:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import uuid_utils
-from pydantic_core import to_json
 from pykka import ActorDeadError
 
 from actors.address import Address
@@ -152,5 +151,8 @@ class Router:
 
 def fingerprint(message: UserMessage) -> str:
     """Return a hash of what a message says, for telling a repetition from a conflict."""
-    said = message.model_dump(mode="json", include={"text", "user_id", "plan", "busy_policy"})
-    return hashlib.sha256(to_json(said)).hexdigest()[:32]
+    said = message.__pydantic_serializer__.to_json(message, include=_SAID)
+    return hashlib.sha256(said).hexdigest()[:32]
+
+
+_SAID = {"text", "user_id", "plan", "busy_policy"}

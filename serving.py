@@ -193,9 +193,18 @@ def _reload(daemon: Daemon, telemetry: Telemetry, reload: Callable[[], Settings]
         return
     changed = diff(daemon.settings, fresh)
     live = [name for name in changed if name in live_names()]
-    daemon.reconfigure(daemon.settings.model_copy(update={name: getattr(fresh, name) for name in live}))
+    try:
+        daemon.reconfigure(daemon.settings.model_copy(update={name: getattr(fresh, name) for name in live}))
+    except AgentDefinitionError as error:
+        telemetry.log("config_rejected", problems=[str(error)])
+        return
     telemetry.configure(level=fresh.log_level, trace_all=fresh.trace_all, secrets=secret_values(fresh))
-    telemetry.log("config_reloaded", changed=live, needs_restart=[name for name in changed if name not in live])
+    telemetry.log(
+        "config_reloaded",
+        changed=live,
+        needs_restart=[name for name in changed if name not in live],
+        agents=len(daemon.registry),
+    )
 
 
 def dump_state(daemon: Daemon, telemetry: Telemetry) -> None:

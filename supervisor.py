@@ -20,8 +20,10 @@ from typing import Any, ClassVar
 from pykka import ActorDeadError
 
 from actors.base import Actor
+from actors.quick import QuickEnded, QuickSlow
 from conversation import journal
 from conversation.children import Children, LookAgain, StopOverdue
+from conversation.compose import compose
 from conversation.parts import Parts
 from conversation.reception import Found, Reception, answer_to
 from conversation.reports import report
@@ -89,7 +91,7 @@ class Supervisor(Actor):
         self._aside: list[Journaled] | None = None
         """What says that this conversation cannot be read, on its way to the journal."""
         self._reception = Reception(self, parts)
-        self._crew = Children(self, parts)
+        self._crew = Children(self, parts, self.tell_quick)
 
     @property
     def log_context(self) -> Mapping[str, Any]:  # type: ignore[override]  # made when it is needed: most are idle
@@ -120,6 +122,8 @@ class Supervisor(Actor):
             case Submit():
                 self.last_active = self.system.clock.monotonic()
                 self._reception.take(message)
+            case QuickEnded():
+                self.tell_core(*self._crew.quick_ended(message))
             case NodeResult() | PlanReady() | Synthesized() | RetryDue() | Deadline():
                 self.tell_core(message)
             case ChildFailed():
@@ -127,6 +131,13 @@ class Supervisor(Actor):
             case ChildStopped():
                 if self._crew.stopped(message, self.state):
                     self._reconcile()
+            case _:
+                self._take_rare(message)
+
+    def _take_rare(self, message: Any) -> None:
+        match message:
+            case QuickSlow():
+                self._crew.quick_slow(message)
             case Progress():
                 self._pass_on(message)
             case LookAgain():
@@ -134,11 +145,6 @@ class Supervisor(Actor):
                 self._reconcile()
             case Passivate():
                 self._passivate()
-            case _:
-                self._take_rare(message)
-
-    def _take_rare(self, message: Any) -> None:
-        match message:
             case StopOverdue():
                 self._crew.overdue(message)
             case Crash():
@@ -159,7 +165,9 @@ class Supervisor(Actor):
             case AppendRefused():
                 raise StepRefused(f"{message.code}: {message.detail}")
             case BaseException():
-                raise message
+                if not isinstance(message, journal.UNREADABLE):
+                    raise message
+                self._not_readable(None, message)
             case _:
                 self.on_receive(message)
 
@@ -187,15 +195,19 @@ class Supervisor(Actor):
         self._reconcile()
         self._reception.open(older_ids=loaded.last_seq > 0)
 
-    def _not_readable(self, loaded: Loaded, error: Exception) -> None:
-        """Try the whole journal; when it was that which cannot be read, let the journal say so."""
+    def _not_readable(self, loaded: Loaded | None, error: Exception) -> None:
+        """Try the whole journal; when it was that which cannot be read, let the journal say so.
+
+        `loaded` is None when not even the row says where the conversation is: then nothing can be appended to it.
+        """
         if self._trouble is None:
             self._trouble = error
             self._parts.reader.load(self.conversation_id, self._parts.recent_rows, self.tell_self, whole=True)
             return
         reason = f"{self._trouble}" if str(error) == str(self._trouble) else f"{self._trouble}; {error}"
-        aside = journal.set_aside(loaded, f"what is stored cannot be read: {reason}", self.system.clock.now_ms())
         self._trouble = journal.Unreadable(reason)
+        said = f"what is stored cannot be read: {reason}"
+        aside = None if loaded is None else journal.set_aside(loaded, said, self.system.clock.now_ms())
         if aside is None:
             raise self._trouble
         self._aside, step = aside
@@ -232,29 +244,39 @@ class Supervisor(Actor):
             for answer, _ in step.answers:
                 answer(refused)
         self._reception.close(refused)
+        self._crew.abandon()
 
     # Deciding and committing
 
-    def tell_core(self, message: Incoming, submit: Submit | None = None) -> None:
-        """Decide, and send the step to the journal."""
-        before = self.state.seq
-        try:
-            events, state = take(self.state, message, self.system.clock.now_ms(), self._parts.limits)
-        except NotTaken as refusal:
-            if submit is not None:
-                submit.answer(Refused(code=refusal.code, detail=refusal.reason))
+    def tell_core(self, *messages: Incoming, submit: Submit | None = None) -> None:
+        """Decide, and send the step to the journal; messages of one moment share one step."""
+        before = self.state
+        state, events = before, []
+        causes: list[Incoming] = []
+        now, limits = self.system.clock.now_ms(), self._parts.limits
+        for message in messages:
+            try:
+                more, state = take(state, message, now, limits)
+            except NotTaken as refusal:
+                if submit is not None:
+                    submit.answer(Refused(code=refusal.code, detail=refusal.reason))
+                else:
+                    self.system.dead_letters.add(self.path, refusal.reason, message)
             else:
-                self.system.dead_letters.add(self.path, refusal.reason, message)
-            return
+                events += more
+                causes.append(message)
         if not events:
             return
+        if state.phase is Phase.SYNTHESIZING and self._parts.compose is not None:
+            more, state = compose(state, self._parts.compose, now, limits)
+            events += more
         memory, note = journal.remember(self._memory, events, state, self._parts.memory_limits)
         due = journal.snapshot_due(state, self._snapshot_seq, self._parts.snapshot_every)
         append = journal.append(
-            before,
+            before.seq,
             events,
             state,
-            cause=message,
+            causes=causes,
             submit=submit,
             note=note,
             snapshot=due,
@@ -269,6 +291,13 @@ class Supervisor(Actor):
         self._pending.append(_Step(state, events, answers))
         self._reception.served()
         self._parts.submit(append, self.tell_self)
+
+    def tell_quick(self, message: Any) -> None:
+        """Take what the quick lane says; called from its threads."""
+        try:
+            self.actor_ref.tell(message)
+        except ActorDeadError:
+            self.system.dead_letters.add(self.path, "the attempt was over before its outcome came", message)
 
     def tell_self(self, message: Any) -> None:
         """Take an answer of the reader or the writer; called from their threads."""

@@ -21,7 +21,7 @@ from gateway.feed import Feed
 from messages.events import Event, rfc3339
 from messages.inbound import Answer, Cancel, Pause, Resume, UserMessage
 from messages.lifecycle import Crash
-from persistence.contract import ConversationRow, Store, StoreError
+from persistence.contract import ConversationRow, DeadLetterRow, Store, StoreError
 from persistence.entry import CorruptEntry
 from persistence.history import quarantine_of, read_bare, read_events
 from persistence.writer import Writer
@@ -180,17 +180,16 @@ class Views:
 
     def dead_letters(self, after: int, limit: int) -> list[dict[str, Any]]:
         """Return stored dead letters with an id above `after`, oldest first."""
-        return [
-            {
-                "id": row.id,
-                "at": rfc3339(row.at),
-                "address": row.address,
-                "reason": row.reason,
-                "kind": row.kind,
-                "body": row.body.decode("utf-8", "replace"),
-            }
-            for row in self._store.dead_letters(after=after, limit=limit)
-        ]
+        return [_letter_line(row) for row in self._store.dead_letters(after=after, limit=limit)]
+
+    def dead_letter(self, number: int) -> dict[str, Any] | None:
+        """Return one stored dead letter, or None."""
+        rows = self._store.dead_letters(after=number - 1, limit=1)
+        return _letter_line(rows[0]) if rows and rows[0].id == number else None
+
+    def drop_dead_letter(self, number: int) -> bool:
+        """Throw a stored dead letter away; False when there is none of that id."""
+        return self._store.drop_dead_letter(number)
 
     def status(self) -> dict[str, Any]:
         """Return one screen of figures."""
@@ -253,3 +252,14 @@ class Views:
             "detail": health.detail,
             **health.figures,
         }
+
+
+def _letter_line(row: DeadLetterRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "at": rfc3339(row.at),
+        "address": row.address,
+        "reason": row.reason,
+        "kind": row.kind,
+        "body": row.body.decode("utf-8", "replace"),
+    }

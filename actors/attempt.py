@@ -14,6 +14,7 @@ from pykka import ActorDeadError
 
 from actors.base import Actor
 from actors.execution import Call
+from actors.quick import Adopt, QuickCall
 from messages.lifecycle import Crash, RestartRequested
 
 
@@ -30,7 +31,7 @@ class AttemptActor(Actor):
     def __init__(self) -> None:
         super().__init__()
         self._command: Any = None
-        self._call: Call | None = None
+        self._call: Call | QuickCall | None = None
 
     @abstractmethod
     def begin(self, message: Any) -> Call | None:
@@ -51,6 +52,11 @@ class AttemptActor(Actor):
             self.stop()
         elif isinstance(message, Crash):
             raise RestartRequested(f"restart asked for by {message.by}")
+        elif isinstance(message, Adopt) and self._command is None:
+            self._command = message.call.order
+            self.working_on = type(self._command).__name__, message.call.began
+            self._call = message.call
+            message.call.adopt(self.finished)
         elif self._command is None:
             self._command = message
             self.working_on = type(message).__name__, self.system.clock.monotonic()

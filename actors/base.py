@@ -256,7 +256,7 @@ class Actor(pykka.Actor):
 
     def log(self, event: str, level: str | None = None, **fields: Any) -> None:
         """Log an event of this actor."""
-        self.system.emit(event, level=level, actor=self.path, **{**self.log_context, **fields})
+        self.system.tell_log(event, level, {"actor": self.path, **self.log_context, **fields})
 
     def stop(self) -> None:
         """End after the messages already in the mailbox."""

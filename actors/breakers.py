@@ -50,6 +50,16 @@ class Breakers:
         seconds = 0.0 if breaker is None else left(breaker, self._clock())
         return CircuitOpen(agent, seconds) if seconds > 0 else None
 
+    def closed(self, agent: str) -> int | None:
+        """Return the era of a breaker that lets every call through; None of one that does not."""
+        breaker = self._breakers.get(agent, _FRESH)
+        return breaker.era if breaker.state is BreakerState.CLOSED else None
+
+    def learns(self, agent: str) -> bool:
+        """Return whether a success would change anything."""
+        breaker = self._breakers.get(agent, _FRESH)
+        return breaker.state is not BreakerState.CLOSED or bool(breaker.failed_at)
+
     def enter(self, spec: AgentSpec) -> int:
         """Let a call through; return the era to `leave` with. Raises `CircuitOpen`."""
         with self._lock:

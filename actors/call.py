@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from actors.timers import TimerHandle, TimerService
 from agents.errors import AgentTimeout
@@ -13,6 +13,26 @@ from messages.failure import clip
 
 _PROGRESS_PER_SECOND: Final = 20
 """More than a person can read; what goes beyond is dropped, so that a loop cannot flood the conversation's mailbox."""
+
+
+class Timed(Protocol):
+    """A call, of either kind."""
+
+    over: bool
+
+
+def reporter(call: Timed, progress: Callable[[str], None]) -> Callable[[str], None]:
+    """Return `progress` for the agent's hands: clipped, at most 20 a second, silent when the call is over."""
+    second, count = 0, 0
+
+    def report(text: str) -> None:
+        nonlocal second, count
+        now = int(time.monotonic())
+        second, count = (now, 1) if now != second else (second, count + 1)
+        if count <= _PROGRESS_PER_SECOND and not call.over:
+            progress(clip(str(text)))
+
+    return report
 
 
 class Call:
@@ -106,19 +126,6 @@ class Call:
     def elapsed_ms(self) -> float:
         """Milliseconds since it began."""
         return 0.0 if self.began is None else round((time.monotonic() - self.began) * 1000, 3)
-
-    def reporter(self, progress: Callable[[str], None]) -> Callable[[str], None]:
-        """Return `progress` for the agent's hands: clipped, at most 20 a second, silent when the call is over."""
-        second, count = 0, 0
-
-        def report(text: str) -> None:
-            nonlocal second, count
-            now = int(time.monotonic())
-            second, count = (now, 1) if now != second else (second, count + 1)
-            if count <= _PROGRESS_PER_SECOND and not self.over:
-                progress(clip(str(text)))
-
-        return report
 
     def _time_out(self) -> None:
         if self._close():

@@ -74,6 +74,11 @@ class EventLoop:
             except RuntimeError:  # the loop is closed
                 self._posted.clear()
 
+    def soon(self, call: Callable[[], Any]) -> None:
+        """Call `call()` after the first step of every task begun before; only on the loop's thread."""
+        assert self._loop is not None
+        self._loop.call_soon(call)
+
     def spawn(
         self,
         name: str,

@@ -22,14 +22,15 @@ from structlog.contextvars import bind_contextvars
 
 from actors.blocking_pool import BlockingPool, Job, PoolExhausted, TooManyAbandoned
 from actors.breakers import Breakers, CircuitOpen
-from actors.call import Call
+from actors.call import Call, reporter
 from actors.event_loop import EventLoop
 from actors.gate import Gate
+from actors.quick import SLOW_AFTER, Batch, QuickCall, QuickLane
 from actors.timers import Timers
 from actors.workers import Errand, Workers
 from agents.call import arguments, finish
 from agents.spec import AgentSpec
-from messages.agent import NodeResult, RunNode
+from messages.agent import NodeResult, Progress, RunNode
 from supervision.breaker import BreakerSpec
 from supervision.error_text import describe
 
@@ -152,7 +153,7 @@ class Execution:
         if refusal is not None:  # at once, instead of after a wait for a place
             running.end(refusal)
             return running
-        begin = self._how(spec, call, running, running.reporter(progress))
+        begin = self._how(spec, call, running, reporter(running, progress))
         self._gate(spec).enter(call.conversation_id, running, lambda: self._guarded(spec, running, begin))
         return running
 
@@ -165,6 +166,70 @@ class Execution:
         else:
             self._on_thread(running, name, lambda: function(*args), lambda value: value)
         return running
+
+    # The quick lane (actors/quick.py)
+
+    def quick_lane(self, find: Callable[[str], AgentSpec | None]) -> QuickLane:
+        """Return a quick lane for the agents that `find` knows by name."""
+        return QuickLane(self, find)
+
+    @property
+    def quick_timers(self) -> Timers:
+        """Those of all calls."""
+        return self._timers
+
+    def now(self) -> float:
+        """As for any call."""
+        return time.monotonic()
+
+    def admit_quick(self, spec: AgentSpec, order: RunNode) -> tuple[AgentSpec, Gate, int] | None:
+        """Take what runs on the event loop and needs nothing looked up, waited for or tried out before it begins."""
+        if not spec.is_async or spec.cache_ttl is not None or order.timeout < 2 * SLOW_AFTER:
+            return None
+        era = self.breakers.closed(spec.name)
+        if era is None or self._stopped or self._pool.abandoned:
+            return None
+        gate = self._gate(spec)
+        return (spec, gate, era) if gate.try_enter() else None
+
+    def begin_quick(self, batch: Batch) -> None:
+        """Make a task of each attempt, on the loop."""
+
+        def begin() -> None:
+            for call in batch.calls:
+                if not call.over:
+                    self._begin_quick(call, batch)
+            self._loop.soon(batch.flush)
+
+        self._loop.post(begin)
+
+    def _begin_quick(self, call: QuickCall, batch: Batch) -> None:
+        spec, order = call.spec, call.order
+
+        def progress(text: str) -> None:
+            batch.progress(Progress(order.request_id, order.node, order.agent, order.attempt, text))
+
+        async def attempt() -> NodeResult:
+            bind_contextvars(**_ids(order))
+            given = arguments(spec, order, progress=reporter(call, progress), deadline=time.time() + order.timeout)
+            value = await spec.function(**given)
+            data, body = finish(spec, value, self._max_bytes)
+            return NodeResult(order.request_id, order.node, order.attempt, data, body, call.elapsed_ms)
+
+        name = f"{order.agent}@{order.conversation_id}/{order.node}"
+        task = self._loop.spawn(name, attempt, call.end)
+        call.stop = lambda: self._loop.post(task.cancel)
+        if call.over:  # given up meanwhile, by somebody who could not know the task yet
+            task.cancel()
+
+    def judge_quick(self, spec: AgentSpec, era: int, outcome: Any) -> None:
+        """As for any call."""
+        if not isinstance(outcome, NodeResult) or self.breakers.learns(spec.name):
+            self.breakers.leave(spec, era, outcome)
+
+    def late_quick(self, order: RunNode, outcome: Any) -> None:
+        """As for any call."""
+        self._late(order, outcome)
 
     def _guarded(self, spec: AgentSpec, running: Call, begin: Callable[[], None]) -> None:
         """Begin a call if its agent has not left too much behind, and its breaker lets it through."""
@@ -285,22 +350,24 @@ class Execution:
                 self._escaped(name, error)
 
         def late(outcome: Any) -> None:
-            if message is None:
-                return
-            what = "a result" if isinstance(outcome, NodeResult) else type(outcome).__name__
-            reason = f"{what} came after attempt {message.attempt} was given up"
-            self._log("late_result", reason=reason, **_ids(message))
-            if self._on_late is not None:
-                try:
-                    self._on_late(message, reason)
-                except Exception as error:  # noqa: BLE001  # as above
-                    self._escaped(name, error)
+            if message is not None:
+                self._late(message, outcome)
 
         call = Call(name, timeout, timers=self._timers, done=tell, late=late, forget=self._calls.discard)
         self._calls.add(call)
         if self._stopped:  # looked at after adding: `stop` sees the call, or we see `stop`
             call.end(PoolExhausted("the daemon is stopping"))
         return call
+
+    def _late(self, message: RunNode, outcome: Any) -> None:
+        what = "a result" if isinstance(outcome, NodeResult) else type(outcome).__name__
+        reason = f"{what} came after attempt {message.attempt} was given up"
+        self._log("late_result", reason=reason, **_ids(message))
+        if self._on_late is not None:
+            try:
+                self._on_late(message, reason)
+            except Exception as error:  # noqa: BLE001  # the thread it came on must not suffer from who listens
+                self._escaped(message.agent, error)
 
     def _gate(self, spec: AgentSpec) -> Gate:
         limit = spec.max_concurrency

@@ -29,6 +29,14 @@ class Gate:
             self._running += 1
         self._let_in(call, begin)
 
+    def try_enter(self) -> bool:
+        """Take a place at once, if there is one and nobody waits; `leave` gives it back."""
+        with self._lock:
+            if self._waiting or (self.limit is not None and self._running >= self.limit):
+                return False
+            self._running += 1
+            return True
+
     def stats(self) -> dict[str, int | None]:
         """Return figures of this moment."""
         with self._lock:
@@ -36,12 +44,13 @@ class Gate:
             return {"running": self._running, "waiting": waiting, "limit": self.limit}
 
     def _let_in(self, call: Call, begin: Callable[[], None]) -> None:
-        if call.when_over(self._leave):
+        if call.when_over(self.leave):
             begin()
         else:
-            self._leave()
+            self.leave()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Give a place back; whose turn it is comes in, on this thread."""
         with self._lock:
             self._running -= 1
             if self._admitting or not self._waiting:

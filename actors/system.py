@@ -304,6 +304,10 @@ class ActorSystem:
 
     def emit(self, event: str, /, *, level: str | None = None, **fields: Any) -> None:
         """Log an event; a log that fails is counted, and work goes on."""
+        self.tell_log(event, level, fields)
+
+    def tell_log(self, event: str, level: str | None, fields: dict[str, Any]) -> None:
+        """Do what `emit` does, for fields that are gathered already."""
         if self._log is not None:
             try:
                 self._log(event, level=level, **fields)

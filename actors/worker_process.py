@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, Final
 
 from pydantic_core import to_json
@@ -29,9 +29,9 @@ ENVIRONMENT: Final = frozenset(
         *("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "PYTHONHASHSEED", "SSL_CERT_FILE", "SSL_CERT_DIR"),
     }
 )
-"""All that a worker gets of the daemon's environment: nothing that could be a secret."""
+"""All that every worker gets of the daemon's environment: nothing that could be a secret. An agent may name more."""
 LIMITS: Final = {"RLIMIT_CORE": 0}
-"""Resource limits of every worker. No core files: they would hold what users wrote. The place for RLIMIT_AS."""
+"""Resource limits of every worker. No core files: they would hold what users wrote."""
 _FRAME_SLACK: Final = 1 << 20
 """Bytes an answer may have beyond its result: room for a long progress text or error."""
 _OUTPUT_LINE: Final = 4096
@@ -66,7 +66,8 @@ class WorkerProcess:
             "transient": _names(spec.transient),
             "permanent": _names(spec.permanent),
             "max_bytes": max_bytes,
-            "limits": LIMITS,
+            "limits": LIMITS if spec.memory_mb is None else {**LIMITS, "RLIMIT_DATA": spec.memory_mb << 20},
+            "memory_mb": spec.memory_mb,
             "calls": calls_read,
             "answers": answers_write,
         }
@@ -78,7 +79,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env=_environment(),
+                env=_environment(spec.environment),
                 pass_fds=(calls_read, answers_write),
                 start_new_session=True,
             )
@@ -201,8 +202,8 @@ def _names(types: Types) -> list[str]:
     return [f"{kind.__module__}:{kind.__qualname__}" for kind in types]
 
 
-def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name in ENVIRONMENT}
+def _environment(more: Sequence[str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name in ENVIRONMENT or name in more}
     kept["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in sys.path)  # noqa: PTH100  # an empty entry means here
     return kept
 

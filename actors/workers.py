@@ -242,4 +242,5 @@ def _result(errand: Errand, body: bytes) -> NodeResult:
 
 def _key(spec: AgentSpec) -> object:
     """Tell which processes can serve this agent: after a reload only those that were made for the same."""
-    return (spec.name, spec.module, spec.qualname, spec.transient, spec.permanent)
+    # The function itself too: after a reload it is another one, and its process must have imported that.
+    return (spec.name, spec.function, spec.transient, spec.permanent, spec.memory_mb, spec.environment)

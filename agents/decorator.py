@@ -13,6 +13,7 @@ from agents.spec import OPTIONS, AgentSpec, check_spec, listed, unknown_option
 F = TypeVar("F", bound=Callable[..., Any])
 
 SPEC_ATTRIBUTE = "__agent_spec__"
+_SEVERAL = ("examples", "transient", "permanent", "environment")
 
 
 @overload
@@ -36,6 +37,8 @@ def agent(
     cache_ttl: float | None = None,
     effects: Literal["read", "write"] = "read",
     isolation: Literal["thread", "process"] = "thread",
+    memory_mb: int | None = None,
+    environment: Iterable[str] = (),
     on_failure: str = "skip",
     on_unknown_outcome: Literal["retry", "fail"] = "retry",
     reply: str | None = None,
@@ -66,7 +69,7 @@ def make_spec(function: Callable[..., Any], options: dict[str, Any]) -> AgentSpe
         if option not in OPTIONS:
             raise AgentDefinitionError(f"@agent of {where}: {unknown_option(option)}")
     name = given.pop("name", function.__name__)
-    given |= {option: listed(given[option]) for option in ("examples", "transient", "permanent") if option in given}
+    given |= {option: listed(given[option]) for option in _SEVERAL if option in given}
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise AgentDefinitionError(f"agent {name} ({where}): it yields; an agent returns its result once")
     description = given.pop("description", None) or inspect.getdoc(function) or ""

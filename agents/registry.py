@@ -143,7 +143,9 @@ def _declared(name: str, table: Mapping[str, Any], known: AgentSpec | None) -> A
             raise AgentDefinitionError(f"{where}: {unknown_option(option, also=['function'])}")
     options = {option: value for option, value in options.items() if value is not None}
     options |= {
-        option: listed(options[option]) for option in ("examples", "transient", "permanent") if option in options
+        option: listed(options[option])
+        for option in ("examples", "transient", "permanent", "environment")
+        if option in options
     }
     for option in ("transient", "permanent"):
         if option in options:

@@ -48,6 +48,10 @@ class AgentSpec:
     """Seconds a result may be reused for the same inputs."""
     effects: Literal["read", "write"] = "read"
     isolation: Isolation = "thread"
+    memory_mb: int | None = None
+    """Megabytes the agent's process may have, with what it starts each; only with `isolation="process"`."""
+    environment: tuple[str, ...] = ()
+    """Names of variables of the daemon's environment that the agent's process gets; only with `isolation="process"`."""
     on_failure: str = "skip"
     on_unknown_outcome: Literal["retry", "fail"] = "retry"
     reply: str | None = None
@@ -103,6 +107,20 @@ def _faults(spec: AgentSpec) -> Iterator[tuple[str, Any, str]]:
         yield "isolation", spec.isolation, "'thread' for an async function: it has the event loop and needs neither"
     if spec.isolation == "process" and "<locals>" in spec.qualname:
         yield "isolation", spec.isolation, "'thread' for a function inside another: a process cannot import it"
+    yield from _process_faults(spec)
+
+
+def _process_faults(spec: AgentSpec) -> Iterator[tuple[str, Any, str]]:
+    for option in ("memory_mb", "environment"):
+        if getattr(spec, option) and spec.isolation != "process":
+            yield (
+                option,
+                getattr(spec, option),
+                "nothing without isolation='process': threads share what the daemon has",
+            )
+    for name in spec.environment:
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            yield "environment", name, "names of environment variables"
 
 
 def _text_faults(spec: AgentSpec) -> Iterator[tuple[str, Any, str]]:
@@ -118,7 +136,7 @@ def _number_faults(spec: AgentSpec) -> Iterator[tuple[str, Any, str]]:
         value = getattr(spec, option)
         if value is not None and _is_no_duration(value):
             yield option, value, "a positive number of seconds"
-    for option, least in (("retries", 0), ("max_concurrency", 1), ("breaker_failures", 0)):
+    for option, least in (("retries", 0), ("max_concurrency", 1), ("breaker_failures", 0), ("memory_mb", 16)):
         value = getattr(spec, option)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             yield option, value, f"a whole number of {least} or more"

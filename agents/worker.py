@@ -48,7 +48,7 @@ def main(setup: dict[str, Any]) -> None:
         gc.freeze()  # what is loaded stays: no collection needs to look at it again
         write_frame(answers, {"ready": os.getpid()})
         while (frame := read_frame(calls, max_bytes=MAX_CALL)) is not None:
-            if not _serve(spec, call_from(frame), answers, setup["max_bytes"]):
+            if not _serve(spec, call_from(frame), answers, setup["max_bytes"], setup.get("memory_mb")):
                 return
 
 
@@ -64,7 +64,7 @@ def call_from(frame: dict[str, Any]) -> RunNode:
     return RunNode(**{**frame, "inputs": from_json(frame["inputs"])})
 
 
-def _serve(spec: AgentSpec, call: RunNode, answers: BinaryIO, max_bytes: int) -> bool:
+def _serve(spec: AgentSpec, call: RunNode, answers: BinaryIO, max_bytes: int, memory_mb: int | None = None) -> bool:
     """Make one call; return whether this process can make another."""
     answer: dict[str, Any]
     usable = open_ = True
@@ -83,6 +83,10 @@ def _serve(spec: AgentSpec, call: RunNode, answers: BinaryIO, max_bytes: int) ->
     except BaseException as error:  # noqa: BLE001  # whatever escapes is told to the daemon
         # After these the process cannot be trusted: something wanted it to end, or its memory is full.
         usable = isinstance(error, Exception) and not isinstance(error, MemoryError)
+        if isinstance(error, MemoryError) and memory_mb is not None:
+            error = MemoryError(
+                f"{call.agent} may have {memory_mb} MB, its memory_mb, and wanted more"
+            )  # the same, with what a person can change
         answer = {"error": facts(error, transient=spec.transient, permanent=spec.permanent)}
     with suppress(OSError, ValueError, AttributeError):  # the agent may have closed or replaced it
         sys.stdout.flush()

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from cli.causes_view import causes_tree
-from cli.options import Conversation, Json, Limit
+from cli.controlling import me
+from cli.options import Conversation, Json, Limit, Reason
 from cli.rendering import actor_rows, conversation_view, event_line, status_view, table
 from cli.terminal import json_line, json_lines, result, show, words
 from gateway.client import DaemonClient
@@ -99,8 +100,28 @@ def events(
             result(event_line(event))
 
 
-def dead_letters(client: DaemonClient, *, limit: Limit = 100, as_json: Json = False) -> None:
-    """List messages nobody could take, oldest first."""
+def dead_letters(
+    client: DaemonClient,
+    *,
+    limit: Limit = 100,
+    replay: Annotated[int | None, typer.Option("--replay", metavar="ID", help="Send this one again.")] = None,
+    drop: Annotated[int | None, typer.Option("--drop", metavar="ID", help="Throw this one away.")] = None,
+    reason: Reason = None,
+    as_json: Json = False,
+) -> None:
+    """List messages nobody could take, oldest first; or send one again, or throw one away."""
+    if replay is not None and drop is not None:
+        raise typer.BadParameter("--replay and --drop are two things; ask for one")
+    if replay is not None or drop is not None:
+        done = client.replay if replay is not None else client.drop
+        answer = done(replay if replay is not None else drop or 0, by=me(), reason=reason)
+        if as_json:
+            json_line(answer)
+        elif replay is not None:
+            words(f"sent again: {answer['conversation_id']}, message {answer.get('message_id', 'without an id')}")
+        else:
+            words(f"dropped: {drop}")
+        return
     rows = list(client.dead_letters(limit=limit))
     if as_json:
         json_lines(rows)

@@ -13,7 +13,7 @@ from config import SettingRow, Settings, explain, load_settings
 from config.durations import parse_duration
 from gateway.client import DaemonClient
 
-NOT_FLAGS = frozenset({"agents", "api_token", "postgres_dsn", "redis_url"})
+NOT_FLAGS = frozenset({"agents", "api_token", "read_token", "postgres_dsn", "redis_url"})
 """Tables do not fit into a flag, and secrets would show in the list of processes."""
 
 Conversation = Annotated[str, typer.Argument(metavar="CONVERSATION", help="1-200 of A-Z a-z 0-9 . _ : -")]
@@ -71,7 +71,13 @@ def client_for(settings: Settings) -> DaemonClient:
     url = settings.daemon_url
     if url is None:
         raise typer.BadParameter("http_bind is off, so there is no address; name the daemon with --url")
-    return DaemonClient(url, settings.api_token.get_secret_value() if settings.api_token else None)
+    return DaemonClient(url, token_of(settings))
+
+
+def token_of(settings: Settings) -> str | None:
+    """Return the token that lets do most of those that are set."""
+    token = settings.api_token or settings.read_token
+    return token.get_secret_value() if token else None
 
 
 def duration(text: str) -> float:

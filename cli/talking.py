@@ -12,7 +12,7 @@ import typer
 
 from cli import exit_codes
 from cli.commands import Commands
-from cli.options import Conversation, Json, client_for, duration
+from cli.options import Conversation, Json, client_for, duration, token_of
 from cli.rendering import event_line
 from cli.terminal import json_line, result, words
 from config import Settings, load_settings
@@ -116,7 +116,7 @@ def _hear(client: DaemonClient, conversation_id: str, request_id: str, last: int
 
 
 def _talk_at(url: str, settings: Settings, conversation_id: str) -> int:
-    with DaemonClient(url, settings.api_token.get_secret_value() if settings.api_token else None) as client:
+    with DaemonClient(url, token_of(settings)) as client:
         return talk(client, conversation_id)
 
 

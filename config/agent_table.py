@@ -40,6 +40,10 @@ class AgentTable(BaseModel):
     """Seconds for which a result is reused for the same inputs."""
     effects: Literal["read", "write"] | None = None
     isolation: Literal["thread", "process"] | None = None
+    memory_mb: Annotated[Whole, Field(ge=16)] | None = None
+    """Megabytes that its process may have; only with isolation = "process"."""
+    environment: Annotated[Names, Accepts("a list of names")] = ()
+    """Variables of the daemon's environment that its process gets; only with isolation = "process"."""
     on_failure: Annotated[
         str | None,
         pattern(r"skip|fail|replan|fallback:[A-Za-z_][A-Za-z0-9_.-]{0,63}"),

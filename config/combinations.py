@@ -35,6 +35,11 @@ COMBINATIONS: Final[tuple[Combination[Settings], ...]] = (
         "binding beyond loopback needs an api_token; set ORCHESTRATOR_API_TOKEN or bind 127.0.0.1",
     ),
     Combination(
+        ("read_token", "api_token"),
+        lambda s: bool(s.read_token) and (not s.api_token or _secret(s.read_token) == _secret(s.api_token)),
+        "read_token only looks, beside an api_token that is another one: set ORCHESTRATOR_API_TOKEN too",
+    ),
+    Combination(
         ("max_retry_delay", "base_retry_delay"),
         lambda s: s.max_retry_delay < s.base_retry_delay,
         "max_retry_delay must not be below base_retry_delay",
@@ -77,7 +82,8 @@ def cautions(settings: Settings) -> list[str]:
         said.append("http_bind is off and there is no redis_url: nobody can talk to this daemon from outside")
     if settings.state_storage == "memory":
         said.append("state_storage is memory: everything is forgotten when the daemon ends")
-    token = _secret(settings.api_token)
-    if token and len(token) < 32:
-        said.append("api_token is short: at least 32 random characters make guessing hopeless")
+    for name in ("api_token", "read_token"):
+        token = _secret(getattr(settings, name))
+        if token and len(token) < 32:
+            said.append(f"{name} is short: at least 32 random characters make guessing hopeless")
     return said

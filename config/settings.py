@@ -78,15 +78,17 @@ class Settings(BaseSettings):
     """New plans a request may ask for after failures."""
     busy_policy: Annotated[Literal["enqueue", "reject", "interrupt", "rollback"], About(live=True)] = "enqueue"
     """What a message means that comes while a request of its conversation runs."""
-    agents_from: Annotated[Names, About("modules"), pattern(MODULE), Accepts("module names, comma-separated")] = ()
+    agents_from: Annotated[
+        Names, About("modules", live=True), pattern(MODULE), Accepts("module names, comma-separated")
+    ] = ()
     """Modules in which agents are found."""
-    planner: Annotated[str, About(), pattern(rf"contracts|{FUNCTION}"), Accepts("contracts, or module:function")] = (
-        "contracts"
-    )
+    planner: Annotated[
+        str, About(live=True), pattern(rf"contracts|{FUNCTION}"), Accepts("contracts, or module:function")
+    ] = "contracts"
     """Who draws up plans: the contracts of the agents, or a function taking (text, context)."""
-    synthesizer: Annotated[str, About(), pattern(rf"template|{FUNCTION}"), Accepts("template, or module:function")] = (
-        "template"
-    )
+    synthesizer: Annotated[
+        str, About(live=True), pattern(rf"template|{FUNCTION}"), Accepts("template, or module:function")
+    ] = "template"
     """Who puts results together into a reply."""
 
     # Retries
@@ -172,6 +174,8 @@ class Settings(BaseSettings):
     """Host names requests may be addressed to besides the bound address and, on loopback, `localhost`."""
     api_token: Annotated[SecretStr | None, About(live=True), Field(min_length=1)] = None
     """Bearer token that every request must carry; required to bind beyond loopback."""
+    read_token: Annotated[SecretStr | None, About(live=True), Field(min_length=1)] = None
+    """A second bearer token, for those who may look and change nothing."""
     redis_url: Annotated[
         SecretStr | None,
         BeforeValidator(off()),
@@ -226,7 +230,7 @@ class Settings(BaseSettings):
 
     # Agents
 
-    agents: Annotated[dict[str, dict[str, Any]], About("tables"), Accepts("[agents.NAME] tables")] = {}
+    agents: Annotated[dict[str, dict[str, Any]], About("tables", live=True), Accepts("[agents.NAME] tables")] = {}
     """Options by agent name; what is set here wins over the decorator's. In the environment:
     `ORCHESTRATOR_AGENTS__STOCK__TIMEOUT=5`."""
 

@@ -6,7 +6,7 @@ whether and when its work is tried again, and the core is told.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import isinf
@@ -16,9 +16,10 @@ from pykka import ActorDeadError
 
 from actors.base import Actor
 from actors.failures import as_failure
+from actors.quick import Adopt, QuickCall, QuickEnded, QuickSlow
 from actors.ref import ActorRef, Stop
 from conversation.parts import Parts
-from messages.agent import NodeFailure
+from messages.agent import NodeFailure, NodeResult, RunNode
 from messages.failure import Failure
 from messages.lifecycle import ChildFailed, ChildStopped
 from messages.planning import PlannerFailed
@@ -51,19 +52,24 @@ class StopOverdue:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """One child that is alive."""
+    """One child that is at work."""
 
-    ref: ActorRef[Any]
+    ref: ActorRef[Any] | None
+    """None while it is on the quick lane."""
     child: Child
     incarnation: int
     started_at: float
+    quick: QuickCall | None = None
+    """What began on the quick lane, whoever has it now."""
 
 
 class Children:
     """Lives as long as its supervisor; every method is called from the supervisor's own turn."""
 
-    def __init__(self, owner: Actor, parts: Parts) -> None:
+    def __init__(self, owner: Actor, parts: Parts, tell: Callable[[Any], None]) -> None:
+        """`tell` gets what the quick lane says, from any thread."""
         self._owner = owner
+        self._tell = tell
         self._parts = parts
         self._working: dict[str, _Record] = {}
         self._leaving: dict[str, _Record] = {}
@@ -88,12 +94,22 @@ class Children:
         # What an older durable state does not want, but the newest one does, would only be started once more.
         self._stop_unwanted({*want.children, *latest.children})
         if want.may_start and latest.may_start:
+            orders: list[tuple[Child, RunNode]] = []
             for child in want.children:
                 free = child.name not in self._working and child.name not in self._leaving
-                if free and child in latest.children:
-                    failure = self._start(durable, child, memory)
-                    if failure is not None:
-                        yield failure
+                if not free or child not in latest.children:
+                    continue
+                try:
+                    order = command(durable, child, self.context(durable, memory))
+                except UnboundReference as error:
+                    yield _unbound(child, error)
+                    continue
+                if isinstance(order, RunNode) and self._parts.quick is not None:
+                    orders.append((child, order))
+                else:
+                    self._start(child, order)
+            if orders:
+                self._start_quickly(orders)
         self._set_timers({timer.key: timer for timer in want.timers}, now)
 
     def look_again(self, message: LookAgain) -> None:
@@ -104,8 +120,10 @@ class Children:
     def overdue(self, late: StopOverdue) -> None:
         """Take a child out of the tree that had its time to stop; its report follows at once."""
         record = self._leaving.get(late.name)
-        if record is not None and record.incarnation == late.incarnation and self._owner.system.kill(record.ref):
-            self._owner.log("child_killed", path=record.ref.path)
+        if record is not None and record.incarnation == late.incarnation:
+            assert record.ref is not None  # what has no actor is never waited for
+            if self._owner.system.kill(record.ref):
+                self._owner.log("child_killed", path=record.ref.path)
 
     def _reached(self, state: State, now: int) -> int:
         """Return the time by which it is judged whether planner or synthesizer are due."""
@@ -124,10 +142,10 @@ class Children:
         name = self._name(report.path)
         self._owner.discard(report.mailbox, report.path, "this attempt is over")
         if self._is(self._working, name, report.incarnation):
-            child = self._working.pop(name).child
+            child = _over(self._working.pop(name)).child
             return child in wanted(newest, self._owner.system.clock.now_ms()).children
         if self._is(self._leaving, name, report.incarnation):
-            del self._leaving[name]
+            _over(self._leaving.pop(name))
             self._owner.unschedule(("stop", name))
             return True
         return False
@@ -137,12 +155,12 @@ class Children:
         name = self._name(report.path)
         self._owner.discard(report.mailbox, report.path, "this attempt is over")
         if self._is(self._leaving, name, report.incarnation):
-            del self._leaving[name]
+            _over(self._leaving.pop(name))
             self._owner.unschedule(("stop", name))
             return None
         if not self._is(self._working, name, report.incarnation):
             return None
-        record = self._working.pop(name)
+        record = _over(self._working.pop(name))
         failure, retry_in, rule, failures = self._judge(record, report, state)
         if retry_in is not None:
             cause = f"{failure.type}: {failure.message}"
@@ -156,43 +174,104 @@ class Children:
     def _stop_unwanted(self, kept: set[Child]) -> None:
         for name, record in list(self._working.items()):
             if record.child not in kept:
-                self._leaving[name] = self._working.pop(name)
+                del self._working[name]
+                if record.ref is None:
+                    assert record.quick is not None
+                    record.quick.abandon()
+                    continue
+                self._leaving[name] = record
                 with suppress(ActorDeadError):  # it has ended by itself, and its report is on the way
                     record.ref.tell(Stop(record.ref))
                 timeout = self._parts.policy(record.child.role, record.child.agent).spec.shutdown_timeout
                 if not isinf(timeout):
                     self._owner.schedule(timeout, StopOverdue(name, record.incarnation), ("stop", name))
 
-    def _start(self, durable: State, child: Child, memory: Memory) -> NodeFailure | None:
+    def context(self, durable: State, memory: Memory) -> str:
+        """Return what was said before the running request: put together once for all its children."""
         request = durable.request
         assert request is not None
         if self._context is None or self._context[0] != request.request_id:
-            # What was said before a request does not change while it runs: put together once for all its children.
             text = memory.context(request.text, self._parts.memory_limits, without=request.request_id)
             self._context = request.request_id, text
-        try:
-            order = command(durable, child, self._context[1])
-        except UnboundReference as error:
-            failure = Failure(type="unbound_input", error_class="permanent", message=str(error))
-            rule = "the plan asks for something its results do not have"
-            return NodeFailure(child.request_id, child.node, child.attempt, failure, None, rule)
-        incarnation = self._incarnations.get(child.name, 0) + 1
-        self._incarnations[child.name] = incarnation
+        return self._context[1]
+
+    def _start(self, child: Child, message: Any) -> None:
+        self._launch(child, message, self._begin(child))
+
+    def _launch(self, child: Child, message: Any, incarnation: int, quick: QuickCall | None = None) -> None:
         actor_class, arguments = self._parts.children[child.role]
         ref = self._owner.spawn(actor_class, child.name, *arguments, incarnation=incarnation)
-        self._working[child.name] = _Record(ref, child, incarnation, self._owner.system.clock.monotonic())
-        self._owner.system.tell(ref, order)
+        self._working[child.name] = _Record(ref, child, incarnation, self._owner.system.clock.monotonic(), quick)
+        self._owner.system.tell(ref, message)
+
+    def _begin(self, child: Child) -> int:
+        """Return which life of a child begins, and say so when its work is tried again."""
+        incarnation = self._incarnations.get(child.name, 0) + 1
+        self._incarnations[child.name] = incarnation
         if child.attempt > 1:
             self._owner.log(
                 "actor_restarted",
-                path=ref.path,
+                path=self._owner.path_of(child.name),
                 kind=child.role,
                 node_id=child.node or None,
                 agent=child.agent or None,
                 attempt=child.attempt,
                 request_id=child.request_id,
             )
-        return None
+        return incarnation
+
+    # The quick lane (actors/quick.py)
+
+    def _start_quickly(self, orders: list[tuple[Child, RunNode]]) -> None:
+        assert self._parts.quick is not None
+        calls = self._parts.quick.run([order for _, order in orders], self._tell)
+        now = self._owner.system.clock.monotonic()
+        for (child, order), call in zip(orders, calls, strict=True):
+            if call is None:
+                self._start(child, order)
+            else:
+                self._working[child.name] = _Record(None, child, self._begin(child), now, call)
+
+    def quick_ended(self, message: QuickEnded) -> list[NodeResult]:
+        """Return what succeeded; what failed gets its actor, and goes the way of every failure."""
+        results: list[NodeResult] = []
+        for call in message.calls:
+            record = self._quick(call)
+            if record is None:
+                if not call.adopted:
+                    reason = "the attempt was over before its outcome came"
+                    path = self._owner.path_of(f"agents/{call.order.node}")
+                    self._owner.system.dead_letters.add(path, reason, call.outcome)
+            elif isinstance(call.outcome, NodeResult):
+                del self._working[record.child.name]
+                results.append(call.outcome)
+            else:
+                self._adopt(record)
+        return results
+
+    def quick_slow(self, message: QuickSlow) -> None:
+        """Give an actor to what takes its time."""
+        for call in message.calls:
+            record = self._quick(call)
+            if record is not None and not call.over:  # else its outcome is in the mailbox already
+                self._adopt(record)
+
+    def abandon(self) -> None:
+        """Give up what has no actor: this life of the supervisor is over, and nobody waits for it any more."""
+        for name, record in list(self._working.items()):
+            if record.quick is not None:
+                record.quick.abandon()
+                del self._working[name]
+
+    def _quick(self, call: QuickCall) -> _Record | None:
+        """Return the record of a call that has no actor yet."""
+        record = self._working.get(f"agents/{call.order.node}")
+        return record if record is not None and record.ref is None and record.quick is call else None
+
+    def _adopt(self, record: _Record) -> None:
+        assert record.quick is not None
+        record.quick.adopted = True
+        self._launch(record.child, Adopt(record.quick), record.incarnation, record.quick)
 
     def _set_timers(self, timers: dict[str, Timer], now: int) -> None:
         for key in [key for key in self._timers if key not in timers]:
@@ -245,6 +324,19 @@ def _failures(child: Child, state: State) -> int:
         return request.synthesis.failures
     node = request.nodes.get(child.node)
     return 0 if node is None else node.failures
+
+
+def _over(record: _Record) -> _Record:
+    """Give up what an actor that has ended did not come to take over."""
+    if record.quick is not None:
+        record.quick.abandon()
+    return record
+
+
+def _unbound(child: Child, error: UnboundReference) -> NodeFailure:
+    failure = Failure(type="unbound_input", error_class="permanent", message=str(error))
+    rule = "the plan asks for something its results do not have"
+    return NodeFailure(child.request_id, child.node, child.attempt, failure, None, rule)
 
 
 def _verdict(child: Child, failure: Failure, retry_in: float | None, rule: str) -> Verdict:

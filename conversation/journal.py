@@ -50,6 +50,8 @@ def wake(loaded: Loaded) -> Woken:
     Raises `CorruptEntry`, `SnapshotCorrupt`, `SnapshotNewer` or `StateInvalid`: what cannot be read is never guessed.
     """
     _check_holes(loaded)
+    if loaded.damaged:
+        raise CorruptEntry(loaded.conversation_id, loaded.last_seq, loaded.damaged)
     state = State(loaded.conversation_id)
     if loaded.snapshot is None:
         if loaded.snapshot_seq:
@@ -66,7 +68,18 @@ def wake(loaded: Loaded) -> Woken:
     if missing:
         events = [_lost(event) if _is_missing(event, missing) else event for event in events]
     remarks = [Remark(row.seq, row.role, row.request_id, row.text) for row in loaded.memory if not row.forgotten]
-    return Woken(fold(state, events), Memory().add(*remarks), loaded.snapshot_seq)
+    return Woken(_fold(state, events), Memory().add(*remarks), loaded.snapshot_seq)
+
+
+def _fold(state: State, events: Sequence[Journaled]) -> State:
+    """Do as `workflow.evolve.fold`, for events that perhaps another version of the program has written."""
+    for event in events:
+        try:
+            state = fold(state, (event,))
+        except Exception as error:  # what this version writes always folds, so it is none of its own
+            reason = f"{event.type} does not follow on what was before: {type(error).__name__}: {error}"
+            raise CorruptEntry(state.conversation_id, event.seq, reason) from error
+    return state
 
 
 def _check_holes(loaded: Loaded) -> None:
@@ -120,7 +133,7 @@ def _says_quarantined(loaded: Loaded) -> bool:
 def _result(loaded: Loaded, row: ResultRow) -> Any:
     try:
         return from_json(row.body)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         reason = f"the result of node {row.node} is not JSON: {error}"
         raise CorruptEntry(loaded.conversation_id, loaded.snapshot_seq, reason) from None
 
@@ -173,7 +186,7 @@ def append(
     events: Sequence[Journaled],
     state: State,
     *,
-    cause: Incoming,
+    causes: Sequence[Incoming],
     submit: Submit | None,
     note: MemoryRow | None,
     snapshot: bool,
@@ -184,9 +197,11 @@ def append(
     if submit is not None and isinstance(submit.message, UserMessage):
         fingerprints[submit.message_id] = submit.fingerprint
     bodies = {}
-    if isinstance(cause, NodeResult) and keep_results:
-        body = ResultBody(cause.result_json, cause.cache_key, cause.cache_ttl)
-        bodies[cause.request_id, cause.node] = body
+    if keep_results:
+        for cause in causes:
+            if isinstance(cause, NodeResult):
+                body = ResultBody(cause.result_json, cause.cache_key, cause.cache_ttl)
+                bodies[cause.request_id, cause.node] = body
     open_requests = [request for request in (state.request, *state.queue) if request is not None]
     return build_append(
         conversation_id=state.conversation_id,
@@ -200,5 +215,5 @@ def append(
         fingerprints=fingerprints,
         results=bodies,
         note=note,
-        progress=not isinstance(cause, Recovered),
+        progress=not isinstance(causes[0], Recovered),
     )

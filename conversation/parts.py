@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from actors.base import Actor
+from actors.quick import QuickCall
 from conversation.load import Load
+from messages.agent import RunNode
 from messages.events import Event
 from messages.inbound import BusyPolicy
+from messages.synthesis import Synthesize
 from persistence.contract import Append, Outcome
 from supervision.errors import Types
 from supervision.spec import ChildSpec
@@ -25,6 +28,13 @@ class Reader(Protocol):
 
     def find_message(self, conversation_id: str, message_id: str, done: Callable[[Any], None]) -> None:
         """Look up an accepted message: an `InboxRow` or None."""
+
+
+class Quick(Protocol):
+    """The quick lane; see actors/quick.py."""
+
+    def run(self, orders: Sequence[RunNode], tell: Callable[[Any], None]) -> list[QuickCall | None]:
+        """Begin what may go this way; None stands for what needs an actor from the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,10 @@ class Parts:
     """False: results are kept in memory only, and finished nodes run again after the daemon's end."""
     snapshot_every: int = 100
     """Events after which a snapshot is written although the turn is not over."""
+    quick: Quick | None = None
+    """Where attempts may begin without an actor; None: each has one from the start."""
+    compose: Callable[[Synthesize], str] | None = None
+    """Puts results into words at once, without waiting, without effects: then no synthesizer has to be started."""
     queue_limit: int = 1000
     """Messages of one conversation that may wait for their turn."""
     load: Load = field(default_factory=Load)

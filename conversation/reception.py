@@ -38,7 +38,7 @@ class Desk(Protocol):
     conversation_id: str
     state: State
 
-    def tell_core(self, message: Incoming, submit: Submit | None = None) -> None:
+    def tell_core(self, *messages: Incoming, submit: Submit | None = None) -> None:
         """Decide, and send the step to the journal."""
 
     def tell_self(self, message: Any) -> None:
@@ -159,7 +159,7 @@ class Reception:
         policy = message.busy_policy or self._parts.busy_policy
         accept = Accept(submit.message_id, submit.request_id, message.text, message.user_id, submit.plan, policy)
         try:
-            self._desk.tell_core(accept, submit)
+            self._desk.tell_core(accept, submit=submit)
         finally:
             self._parts.load.note(self._desk.state)  # it may have been refused after all
 
@@ -185,7 +185,7 @@ class Reception:
             submit.answer(Refused(code="not_found", detail=detail))
             self._desk.tell_self(Passivate())  # a stray id leaves nothing behind
         else:
-            self._desk.tell_core(message, submit)
+            self._desk.tell_core(message, submit=submit)
 
 
 def too_much(load: Load) -> Refused:

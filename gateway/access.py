@@ -9,12 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hmac import compare_digest
 from ipaddress import ip_address
+from typing import Literal
 from urllib.parse import urlsplit
 
-from gateway.ports import HttpSettings
+from gateway.ports import HttpSettings, Secret
 from gateway.problems import Problem
 
 Headers = dict[bytes, bytes]
+Role = Literal["operate", "read"]
+READING = frozenset({"GET", "HEAD"})
+"""Methods by which nothing is changed."""
 
 OPEN_ROUTES = frozenset({"/livez", "/readyz"})
 """Probes carry no secrets, so these need no token; without one, readyz says which checks fail but not why."""
@@ -28,24 +32,37 @@ class Access:
     any_address: bool
     """True when bound beyond loopback: then any literal address is one of ours as far as we can tell."""
     token: bytes | None
+    """Lets its bearer do everything; None: so may anybody who comes this far."""
+    read_token: bytes | None = None
+    """Lets its bearer look, and change nothing."""
 
     @classmethod
     def from_settings(cls, settings: HttpSettings) -> Access:
         """Return the rules for these settings."""
         host = settings.http_address[0] if settings.http_address else "127.0.0.1"
         named = {name.strip("[]").rstrip(".").lower() for name in settings.allowed_hosts}
-        token = settings.api_token.get_secret_value().encode() if settings.api_token else None
-        return cls(frozenset({host.lower(), "localhost", *named}), not is_loopback(host), token)
+        return cls(
+            frozenset({host.lower(), "localhost", *named}),
+            not is_loopback(host),
+            _bytes(settings.api_token),
+            _bytes(settings.read_token),
+        )
 
-    def check(self, path: str, headers: Headers) -> None:
+    def check(self, path: str, method: str, headers: Headers) -> None:
         """Raise `Problem` unless the request may be served."""
         self.check_origin(headers)
-        if self.token is not None and path not in OPEN_ROUTES and not self.knows(headers):
+        if path in OPEN_ROUTES:
+            return
+        role = self.role(headers)
+        if role is None:
             raise Problem(
                 "unauthorized",
-                "send the header `Authorization: Bearer TOKEN` with the daemon's api_token",
+                "send the header `Authorization: Bearer TOKEN` with the daemon's api_token, or its read_token to look",
                 headers={"WWW-Authenticate": 'Bearer realm="orchestrator"'},
             )
+        # By method, not by a list of routes: a route that is new changes nothing unless it says GET.
+        if role == "read" and method not in READING:
+            raise Problem("forbidden", "the read_token may only look; this needs the role operate: the api_token")
 
     def check_origin(self, headers: Headers) -> None:
         """Raise `Problem` for an unknown Host and for requests of other sites' pages."""
@@ -59,12 +76,18 @@ class Access:
         if origin is not None and not _same_origin(origin.decode("latin-1"), host):
             raise Problem("forbidden", f"the Origin {origin.decode('latin-1')[:100]!r} is not this daemon's")
 
-    def knows(self, headers: Headers) -> bool:
-        """Return whether the request carries the token; True when none is set."""
+    def role(self, headers: Headers) -> Role | None:
+        """Return what the sender may do; `operate` when no token is set."""
         if self.token is None:
-            return True
+            return "operate"
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-        return scheme.lower() == b"bearer" and compare_digest(given.strip(), self.token)
+        if scheme.lower() != b"bearer":
+            return None
+        given = given.strip()
+        # Both are compared, whatever the first one says: the time it takes tells nothing.
+        operates = compare_digest(given, self.token)
+        reads = self.read_token is not None and compare_digest(given, self.read_token)
+        return "operate" if operates else "read" if reads else None
 
     def _is_ours(self, host: str) -> bool:
         name = _host_name(host)
@@ -77,6 +100,10 @@ class Access:
         except ValueError:
             return False
         return self.any_address or address.is_loopback
+
+
+def _bytes(secret: Secret | None) -> bytes | None:
+    return secret.get_secret_value().encode() if secret else None
 
 
 def is_loopback(host: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -34,22 +35,33 @@ async def read_message(
         raise Problem(error.code, error.detail, field=error.field) from None
 
 
-async def read_object(request: Request, limit: int, fields: dict[str, type]) -> dict[str, Any]:
-    """Return the object in the body, which has exactly these fields. Raises `Problem`."""
+async def read_object(
+    request: Request, limit: int, fields: dict[str, type], *, optional: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the object in the body, which has these fields and no other. Raises `Problem`.
+
+    The `optional` ones are texts, or null, or absent; where all are optional, so is the body.
+    """
     body = await read_body(request, limit)
-    _check_form(request, body)
+    if not body and not fields:
+        body = b"{}"
+    else:
+        _check_form(request, body)
     try:
         given = decode_object(body, max_bytes=limit)
     except WireError as error:
         raise Problem(error.code, error.detail, field=error.field) from None
     for name in given:
-        if name not in fields:
+        if name not in fields and name not in optional:
             raise Problem("invalid_field", f"{name[:60]} is not a known field", field=name[:60])
     for name, kind in fields.items():
         if name not in given:
             raise Problem("invalid_field", f"{name} is missing", field=name)
         if type(given[name]) is not kind:
             raise Problem("invalid_field", f"{name} must be a {kind.__name__}", field=name)
+    for name in optional:
+        if not isinstance(given.get(name), str | None):
+            raise Problem("invalid_field", f"{name} must be a text", field=name)
     return given
 
 

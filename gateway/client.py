@@ -87,9 +87,11 @@ class DaemonClient:
             return self._post(path, said)
         return self._post(path, said, params={"wait": _number(wait)}, timeout=wait + TIMEOUT)
 
-    def control(self, verb: str, conversation_id: str, *, reason: str | None = None) -> dict[str, Any]:
+    def control(
+        self, verb: str, conversation_id: str, *, by: str | None = None, reason: str | None = None
+    ) -> dict[str, Any]:
         """`cancel`, `pause` or `resume` a conversation."""
-        return self._post(f"{_conversation(conversation_id)}/{verb}", {"reason": reason} if reason else {})
+        return self._post(f"{_conversation(conversation_id)}/{verb}", _who(by, reason))
 
     # Looking
 
@@ -160,13 +162,21 @@ class DaemonClient:
         """Yield every live actor, by path."""
         yield from self._pages("/api/v1/actors", "actors", "after", None)
 
-    def restart(self, path: str) -> dict[str, Any]:
+    def restart(self, path: str, *, by: str | None = None, reason: str | None = None) -> dict[str, Any]:
         """Restart one actor."""
-        return self._post("/api/v1/actors/restart", {"path": path})
+        return self._post("/api/v1/actors/restart", {"path": path, **_who(by, reason)})
 
     def dead_letters(self, *, limit: int = 100) -> Iterator[dict[str, Any]]:
         """Yield dead letters, oldest first."""
         yield from self._pages("/api/v1/deadletters", "dead_letters", "after", limit)
+
+    def replay(self, number: int, *, by: str | None = None, reason: str | None = None) -> dict[str, Any]:
+        """Send what a dead letter holds again; when it is accepted the letter is gone."""
+        return self._post(f"/api/v1/deadletters/{number}/replay", _who(by, reason))
+
+    def drop(self, number: int, *, by: str | None = None, reason: str | None = None) -> dict[str, Any]:
+        """Throw a dead letter away."""
+        return self._post(f"/api/v1/deadletters/{number}/drop", _who(by, reason))
 
     def status(self) -> dict[str, Any]:
         """Return one screen of figures."""
@@ -276,3 +286,7 @@ def _percent(character: str) -> str:
 
 def _number(seconds: float) -> str:
     return f"{seconds:.3f}".rstrip("0").rstrip(".")
+
+
+def _who(by: str | None, reason: str | None) -> dict[str, str]:
+    return {name: said for name, said in (("by", by), ("reason", reason)) if said}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+from starlette.requests import Request
 
 from gateway.access import Access
 from gateway.fanout import Fanout
@@ -97,6 +99,17 @@ class Doorway:
         assert self._threads is not None, "enter_loop comes first"
         return await self._threads.read(function, *args, **options)
 
+    def operated(self, request: Request, action: str, who: Mapping[str, Any], outcome: str, **about: Any) -> None:
+        """Leave the one line, and row, of what somebody has changed or tried to."""
+        self.log(
+            "operator_action",
+            action=action,
+            by=who.get("by") or sender(request),
+            reason=who.get("reason"),
+            outcome=outcome,
+            **about,
+        )
+
     async def submit(self, message: UserMessage | Cancel | Pause | Resume) -> Accepted:
         """Hand a message over and return the answer. Raises `Problem` when it is refused."""
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -120,3 +133,8 @@ class Doorway:
         if isinstance(answer, Refused):
             raise Problem.from_refusal(answer)
         return answer
+
+
+def sender(request: Request) -> str:
+    """Return who is taken to have sent a request that does not say it."""
+    return f"http {request.client.host}" if request.client else "http"

@@ -37,7 +37,7 @@ class Gate:
         call = _Call(send)
         began = perf_counter()
         try:
-            self._door.access.check(scope["path"], dict(scope["headers"]))
+            self._door.access.check(scope["path"], scope["method"], dict(scope["headers"]))
             await self._app(scope, receive, call.send)
         except Problem as problem:
             await call.refuse(problem, scope, receive)

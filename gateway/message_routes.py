@@ -11,8 +11,9 @@ from starlette.types import Receive
 
 from gateway.answers import json_answer
 from gateway.bodies import read_message
-from gateway.doorway import Doorway
+from gateway.doorway import Doorway, sender
 from gateway.openapi import ConversationPath, answers, body
+from gateway.problems import Problem
 from gateway.query import MAX_WAIT, document, read_query, seconds
 from messages.events import Event, ReplySent, to_public
 from messages.inbound import Accepted, UserMessage
@@ -60,7 +61,17 @@ def message_routes(door: Doorway) -> APIRouter:
             read_query(request.query_params, ())
             defaults = {"conversation_id": conversation_id, "type": kind}
             limit = door.settings.max_message_bytes
-            accepted = await door.submit(await read_message(request, limit, defaults, optional=True))
+            message = await read_message(request, limit, defaults, optional=True)
+            assert not isinstance(message, UserMessage)
+            if message.by is None:
+                message = message.model_copy(update={"by": sender(request)})
+            said = {"by": message.by, "reason": message.reason}
+            try:
+                accepted = await door.submit(message)
+            except Problem as problem:
+                door.operated(request, kind, said, problem.code, conversation_id=conversation_id)
+                raise
+            door.operated(request, kind, said, "done", conversation_id=conversation_id)
             return json_answer({"conversation_id": conversation_id, "seq": accepted.seq, "status": "accepted"}, 202)
 
     control("cancel", "End the running request with a `cancelled` reply that holds what is finished.")

@@ -30,10 +30,17 @@ _PROBLEM: dict[str, Any] = {
         "instance": {"type": "string"},
     },
 }
+_TEXT: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+_WHO: dict[str, Any] = {
+    "type": "object",
+    "properties": {"by": _TEXT, "reason": _TEXT},
+    "additionalProperties": False,
+    "description": "Who asks for a change, and why.",
+}
 _RESTART: dict[str, Any] = {
     "type": "object",
     "required": ["path"],
-    "properties": {"path": {"type": "string"}},
+    "properties": {"path": {"type": "string"}, "by": _TEXT, "reason": _TEXT},
     "additionalProperties": False,
 }
 
@@ -72,7 +79,7 @@ def describe(app: FastAPI) -> None:
 
 
 def _schemas() -> dict[str, Any]:
-    schemas: dict[str, Any] = {"Problem": _PROBLEM, "Restart": _RESTART}
+    schemas: dict[str, Any] = {"Problem": _PROBLEM, "Restart": _RESTART, "Who": _WHO}
     for name, model in (("UserMessage", UserMessage), ("Control", Cancel)):
         schema = model.model_json_schema(ref_template=_REFERENCE)
         schemas.update(schema.pop("$defs", {}))

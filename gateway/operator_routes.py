@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from gateway.answers import json_answer
@@ -11,6 +13,8 @@ from gateway.doorway import Doorway
 from gateway.openapi import answers, body
 from gateway.problems import Problem
 from gateway.query import MAX_SEQ, document, matching, read_query, whole
+from messages.inbound import UserMessage
+from messages.wire import WireError, decode
 
 MAX_ACTORS = 10_000
 _PATH = r"/[!-~]{0,1000}"
@@ -19,6 +23,9 @@ ACTORS = (
     matching("after", _PATH, "the path of an actor", "Path after which to begin: `next` of the page before."),
     whole("limit", 1_000, 1, MAX_ACTORS, "Most rows of one page."),
 )
+WHO = ("by", "reason")
+"""Fields of a body that may say who asks for a change and why."""
+Number = Annotated[int, Path(ge=1, le=MAX_SEQ)]
 LETTERS = (
     whole("after", 0, 0, MAX_SEQ, "Id after which to begin: `next` of the page before."),
     whole("limit", 100, 1, 1_000, "Most rows of one page."),
@@ -49,8 +56,11 @@ def operator_routes(door: Doorway) -> APIRouter:
     )
     async def restart(request: Request) -> Response:
         read_query(request.query_params, ())
-        path = (await read_object(request, door.settings.max_message_bytes, {"path": str}))["path"]
-        if not await door.read(door.router.restart, path):
+        given = await read_object(request, door.settings.max_message_bytes, {"path": str}, optional=WHO)
+        path = given["path"]
+        found = await door.read(door.router.restart, path)
+        door.operated(request, "restart", given, "done" if found else "not_found", path=path[:200])
+        if not found:
             raise Problem("not_found", f"there is no actor {path[:200]}")
         return json_answer({"path": path, "status": "accepted"}, 202)
 
@@ -66,9 +76,62 @@ def operator_routes(door: Doorway) -> APIRouter:
         following = rows[limit - 1]["id"] if len(rows) > limit else None
         return json_answer({"dead_letters": list(rows[:limit]), "next": following})
 
+    @routes.post(
+        "/deadletters/{number}/replay",
+        status_code=202,
+        responses=answers({202: "Accepted as a message, durably; it is no dead letter any more."}),
+        openapi_extra=body("Who", required=False),
+    )
+    async def replay(number: Number, request: Request) -> Response:
+        read_query(request.query_params, ())
+        who = await read_object(request, door.settings.max_message_bytes, {}, optional=WHO)
+        try:
+            accepted = await _send_again(door, number)
+        except Problem as problem:
+            door.operated(request, "replay", who, problem.code, id=number)
+            raise
+        door.operated(request, "replay", who, "done", id=number)
+        return json_answer({"id": number, **accepted, "status": "accepted"}, 202)
+
+    @routes.post(
+        "/deadletters/{number}/drop",
+        responses=answers({200: "It is gone."}),
+        openapi_extra=body("Who", required=False),
+    )
+    async def drop(number: Number, request: Request) -> Response:
+        read_query(request.query_params, ())
+        who = await read_object(request, door.settings.max_message_bytes, {}, optional=WHO)
+        found = await door.read(door.router.drop_dead_letter, number)
+        door.operated(request, "drop", who, "done" if found else "not_found", id=number)
+        if not found:
+            raise _no_letter(number)
+        return json_answer({"id": number, "status": "dropped"})
+
     @routes.get("/status", responses=answers({200: "One screen of figures."}))
     async def status(request: Request) -> Response:
         read_query(request.query_params, ())
         return json_answer(await door.read(door.router.status))
 
     return routes
+
+
+async def _send_again(door: Doorway, number: int) -> dict[str, Any]:
+    """Submit what a dead letter holds; when that is accepted the letter goes."""
+    letter = await door.read(door.router.dead_letter, number)
+    if letter is None:
+        raise _no_letter(number)
+    try:
+        message = decode(letter["body"].encode(), max_bytes=door.settings.max_message_bytes)
+    except WireError as error:
+        detail = f"dead letter {number} is no message that could be sent again ({letter['kind']}): {error.detail}"
+        raise Problem("wrong_state", detail) from None
+    if isinstance(message, UserMessage) and message.message_id is None:
+        message = message.model_copy(update={"message_id": f"deadletter-{number}"})  # sent twice, it runs once
+    accepted = await door.submit(message)
+    await door.read(door.router.drop_dead_letter, number)
+    fields = ("conversation_id", "message_id", "request_id", "seq")
+    return {name: value for name in fields if (value := getattr(accepted, name)) is not None}
+
+
+def _no_letter(number: int) -> Problem:
+    return Problem("not_found", f"there is no dead letter {number}")

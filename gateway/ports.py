@@ -73,6 +73,12 @@ class FrontDoor(Protocol):
     def dead_letters(self, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return dead letters with an `id` above `after`, oldest first."""
 
+    def dead_letter(self, number: int) -> Mapping[str, Any] | None:
+        """Return one dead letter as the list shows it, or None."""
+
+    def drop_dead_letter(self, number: int) -> bool:
+        """Throw a dead letter away; False when there is none of that id."""
+
     def status(self) -> Mapping[str, Any]:
         """Return one screen of figures."""
 
@@ -96,7 +102,11 @@ class HttpSettings(Protocol):
 
     @property
     def api_token(self) -> Secret | None:
-        """What every request must carry as a bearer token, when there is one."""
+        """The bearer token that lets do everything; when there is one, every request must carry a token."""
+
+    @property
+    def read_token(self) -> Secret | None:
+        """The bearer token that lets look, and change nothing."""
 
     @property
     def allowed_hosts(self) -> Sequence[str]:

@@ -35,7 +35,7 @@ def probe_routes(door: Doorway) -> APIRouter:
         draining = door.router.draining
         checks = {name: dict(check) for name, check in found.items()}
         checks["draining"] = {"ok": not draining, "detail": "about to stop" if draining else "takes new work"}
-        if not door.access.knows(dict(request.scope["headers"])):
+        if door.access.role(dict(request.scope["headers"])) is None:
             checks = {name: {"ok": check["ok"]} for name, check in checks.items()}
         ready = all(check["ok"] for check in found.values() if not check.get("optional")) and not draining
         status = "draining" if draining else "ready" if ready else "not_ready"

@@ -37,7 +37,9 @@ CODES: Final[dict[str, Code]] = {
     "unsupported_version": Code(400, "The message's version is unknown", "It was written for a newer daemon."),
     "unauthorized": Code(401, "A token is needed", "The bearer token is missing or wrong."),
     "forbidden": Code(
-        403, "Not allowed from there", "The `Host` is not ours, or a web page of another site sent the request."
+        403,
+        "Not allowed",
+        "The `Host` is not ours, a web page of another site sent the request, or the token may only look.",
     ),
     "not_found": Code(404, "There is no such thing", "No such route, conversation or actor."),
     "method_not_allowed": Code(405, "The route does not take this method", "`Allow` says which it takes."),

@@ -185,6 +185,8 @@ class Loaded:
     """The newest `recent` rows, the newest note, and all rows since the oldest open message; by seq."""
     phase: str = ""
     """Of the conversation's row, when the whole journal was asked for; empty otherwise."""
+    damaged: str = ""
+    """What beside the journal is not what was written, if anything; then results and memory may not be whole."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,10 @@ _ELSEWHERE: dict[str, frozenset[str]] = {
 }
 _NAMES = {"from_phase": "from", "to_phase": "to"}
 """Fields that have another name outside Python."""
-_DEFAULTS: dict[type[Journaled], dict[str, Any]] = {}
-"""Default of each field that has a plain one, by event class; filled as classes are met."""
+_KNOWN = frozenset({"request_id", "at", "type"})
+_NO_DEFAULT = object()
+_STORED: dict[type[Journaled], tuple[tuple[str, str, Any], ...]] = {}
+"""Of each event class: field, its stored name, its default; filled as classes are met."""
 _DIGITS = 8
 """Hexadecimal digits of the CRC-32 before the body."""
 
@@ -50,7 +52,7 @@ def encode(events: Sequence[Journaled]) -> bytes:
     Raises `ValueError` for sequence numbers with a hole: such a step could not be read back.
     """
     first, last = events[0], events[-1]
-    if any(event.seq != first.seq + index for index, event in enumerate(events)):
+    if last.seq != first.seq + len(events) - 1 or any(e.seq != first.seq + i for i, e in enumerate(events)):
         raise ValueError(f"{first.conversation_id}: the sequence numbers of a step must follow each other")
     known = {"request_id": first.request_id, "at": last.at}
     body = to_json({"request_id": first.request_id, "events": [_bare(event, known) for event in events]})
@@ -119,23 +121,24 @@ def _result(event: Journaled, node: str, body: bytes) -> Any:
 
 def _bare(event: Journaled, known: dict[str, Any]) -> dict[str, Any]:
     """Return what neither the row, nor the entry, nor the event's class says already."""
-    implied = _DEFAULTS.get(type(event)) or _defaults(type(event))
-    left_out = _ELSEWHERE.get(event.type, _BY_ROW)
+    values = event.__dict__
     fields: dict[str, Any] = {"type": event.type}
-    fields |= {
-        _NAMES.get(key, key): value
-        for key, value in event.__dict__.items()
-        if key not in left_out and key not in known and (key not in implied or implied[key] != value)
-    }
+    for key, name, default in _STORED.get(type(event)) or _stored(type(event)):
+        value = values[key]
+        if value is not default and value != default:
+            fields[name] = value
     for key, value in known.items():
-        if getattr(event, key) != value:
-            fields[key] = getattr(event, key)
+        if values[key] != value:
+            fields[key] = values[key]
     return fields
 
 
-def _defaults(kind: type[Journaled]) -> dict[str, Any]:
-    defaults = {
-        key: field.default for key, field in kind.model_fields.items() if field.default is not PydanticUndefined
-    }
-    _DEFAULTS[kind] = defaults
-    return defaults
+def _stored(kind: type[Journaled]) -> tuple[tuple[str, str, Any], ...]:
+    left_out = _ELSEWHERE.get(kind.model_fields["type"].default, _BY_ROW) | _KNOWN
+    stored = tuple(
+        (key, _NAMES.get(key, key), _NO_DEFAULT if field.default is PydanticUndefined else field.default)
+        for key, field in kind.model_fields.items()
+        if key not in left_out
+    )
+    _STORED[kind] = stored
+    return stored

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -23,6 +22,7 @@ from persistence.contract import (
     ResultRow,
     StoreUnavailable,
 )
+from persistence.damage import read_ids
 from persistence.postgres_connection import Connection, connect_options, settle, unavailable
 
 T = TypeVar("T")
@@ -176,7 +176,9 @@ def _load(connection: Connection, conversation_id: str, recent: int, whole: bool
     if whole:
         snapshot, snapshot_seq = None, 0
         phase = ConversationRow(*rows(sql.CONVERSATION)[0]).phase
-    requests = json.loads(open_requests)
+    requests, damaged = read_ids(open_requests)
+    if damaged and whole:  # the inbox knows them too
+        requests, damaged = [found for (found,) in rows(sql.UNREPLIED)], ""
     notes = rows(sql.NEWEST_NOTE)
     said = rows(sql.RECENT_MEMORY, notes[0][0] if notes else 0, recent)
     first = said[-1][0] if said else last_seq + 1
@@ -191,4 +193,5 @@ def _load(connection: Connection, conversation_id: str, recent: int, whole: bool
         tuple(ResultRow(*row) for row in rows(sql.RESULTS, requests, requests)) if requests else (),
         tuple(MemoryRow(*row) for row in sorted([*notes, *said])),
         phase,
+        damaged,
     )

@@ -248,6 +248,7 @@ WHERE conversation_id = %s AND seq BETWEEN %s AND %s ORDER BY seq, role COLLATE 
 UNFINISHED: Final = """
 SELECT conversation_id FROM orchestrator_workflow_states WHERE unfinished ORDER BY updated_at
 """
+UNREPLIED: Final = "SELECT request_id FROM orchestrator_inbox WHERE conversation_id = %s AND reply_seq IS NULL"
 MESSAGE: Final = """
 SELECT message_id, request_id, fingerprint, seq, reply_seq FROM orchestrator_inbox
 WHERE conversation_id = %s AND message_id = %s

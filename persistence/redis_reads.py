@@ -25,9 +25,15 @@ from persistence.contract import (
     StoreError,
     StoreUnavailable,
 )
+from persistence.damage import read_ids
+from persistence.entry import CorruptEntry
 
 _ANSWER_WITHIN = 5.0
 """Seconds; after that the connection is given up. A commit tried again is applied once."""
+
+
+_NOT_OURS = (ValueError, TypeError, KeyError)
+"""What unpacking raises for bytes that were changed."""
 
 
 class RedisReads:
@@ -46,17 +52,24 @@ class RedisReads:
         found = self._script(lua.LOAD, conversation_id, recent, int(whole))
         if not found:
             return Loaded(conversation_id)
-        last_seq, snapshot, snapshot_seq, entries, results, memory, forgotten, phase = found
-        return Loaded(
-            conversation_id,
-            int(last_seq),
-            None if whole else snapshot,
-            0 if whole else int(snapshot_seq),
-            tuple(rows.entry_row(entry) for entry in entries),
-            tuple(sorted((rows.result_row(one) for some in results for one in some), key=_place)),
-            tuple(rows.memory_rows(memory, forgotten)),
-            phase.decode() if whole else "",
-        )
+        last_seq, snapshot, snapshot_seq, entries, results, memory, forgotten, phase, requests = found
+        damaged = "" if whole else read_ids(requests)[1]  # the script asks the inbox for the whole journal
+        try:
+            place = int(last_seq), 0 if whole else int(snapshot_seq)
+        except (ValueError, TypeError) as error:
+            raise CorruptEntry(conversation_id, 0, f"its row does not say where it is: {error}") from None
+        kept: tuple[tuple[ResultRow, ...], tuple[MemoryRow, ...]] = (), ()
+        try:
+            done = sorted((rows.result_row(one) for some in results for one in some), key=_place)
+            kept = tuple(done), tuple(rows.memory_rows(memory, forgotten))
+        except _NOT_OURS as error:
+            damaged = damaged or f"a result or a remark is not what was written: {type(error).__name__}: {error}"
+        try:
+            steps = tuple(rows.entry_row(entry) for entry in entries)
+        except _NOT_OURS as error:
+            steps, damaged = (), f"a step is not what was written: {type(error).__name__}: {error}"
+        said = phase.decode("utf-8", "replace") if whole else ""
+        return Loaded(conversation_id, place[0], None if whole else snapshot, place[1], steps, *kept, said, damaged)
 
     def unfinished(self) -> list[str]:
         """Return the conversations with unfinished work, oldest update first."""
@@ -75,20 +88,30 @@ class RedisReads:
     def entries(self, conversation_id: str, *, after: int, limit: int) -> list[EntryRow]:
         """Return the steps that hold the next `limit` events after `after`; a step holds at least one."""
         found = self._run("XRANGE", self._key("journal", conversation_id), max(0, after) + 1, "+", "COUNT", limit)
-        return [rows.entry_row(entry) for entry in found]
+        try:
+            return [rows.entry_row(entry) for entry in found]
+        except _NOT_OURS as error:
+            raise CorruptEntry(conversation_id, after + 1, f"a step is not what was written: {error!r}") from None
 
     def results(self, conversation_id: str, request_ids: Sequence[str]) -> list[ResultRow]:
         """Return all results of these requests."""
-        found = [
-            rows.result_row(packed)
+        packed = [
+            one
             for request_id in dict.fromkeys(request_ids)
-            for packed in self._run("HVALS", self._key("results", f"{conversation_id}/{request_id}"))
+            for one in self._run("HVALS", self._key("results", f"{conversation_id}/{request_id}"))
         ]
-        return sorted(found, key=_place)
+        try:
+            return sorted(map(rows.result_row, packed), key=_place)
+        except _NOT_OURS as error:
+            raise CorruptEntry(conversation_id, 0, f"a result is not what was written: {error!r}") from None
 
     def memory(self, conversation_id: str, *, first_seq: int, last_seq: int) -> list[MemoryRow]:
         """Return what was said and noted in a range, oldest first."""
-        return rows.memory_rows(*self._script(lua.MEMORY, conversation_id, first_seq, last_seq))
+        found, forgotten = self._script(lua.MEMORY, conversation_id, first_seq, last_seq)
+        try:
+            return rows.memory_rows(found, forgotten)
+        except _NOT_OURS as error:
+            raise CorruptEntry(conversation_id, first_seq, f"a remark is not what was written: {error}") from None
 
     def conversation(self, conversation_id: str) -> ConversationRow | None:
         """Return one line of the list."""

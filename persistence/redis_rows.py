@@ -121,9 +121,11 @@ def inbox_row(found: bytes) -> InboxRow:
 def conversation_row(found: Any) -> ConversationRow:
     """Return one line of the list."""
     name, phase, last_seq, unfinished, user, created, updated = found
-    user_id = None if user is None else user.decode()
+    # One spoilt row must not hide all the others from a list: what cannot be read is shown as well as it can be.
+    user_id = None if user is None else user.decode("utf-8", "replace")
+    numbers = [int(number) if number and number.isdigit() else 0 for number in (last_seq, created, updated)]
     return ConversationRow(
-        name.decode(), phase.decode(), int(last_seq), unfinished == b"1", user_id, int(created), int(updated)
+        name.decode(), phase.decode("utf-8", "replace"), numbers[0], unfinished == b"1", user_id, *numbers[1:]
     )
 
 

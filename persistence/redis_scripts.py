@@ -301,8 +301,18 @@ local state = redis.call('HMGET', base .. ':state:' .. c, 'last_seq', 'snapshot'
     'open_requests', 'phase')
 if not state[1] then return {} end
 local results = {}
-for i, request in ipairs(cjson.decode(state[5])) do
-    results[i] = redis.call('HVALS', base .. ':results:' .. c .. '/' .. request)
+local readable, requests = pcall(cjson.decode, state[5])
+if ARGV[3] == '1' and not (readable and type(requests) == 'table') then -- the inbox knows them too
+    readable, requests = true, {}
+    for _, row in ipairs(redis.call('HVALS', base .. ':inbox:' .. c)) do
+        local rest = string.match(row, '^%S+  (.*)$')
+        if rest then requests[#requests + 1] = cjson.decode(rest)[2] end
+    end
+end
+if readable and type(requests) == 'table' then
+    for i, request in ipairs(requests) do
+        results[i] = redis.call('HVALS', base .. ':results:' .. c .. '/' .. tostring(request))
+    end
 end
 local fields = redis.call('ZREVRANGE', base .. ':notes:' .. c, 0, 0)
 local condensed = fields[1] and string.match(fields[1], '^%d+') or '0'
@@ -319,7 +329,7 @@ end
 local from = 1
 if ARGV[3] == '0' then from = tonumber(state[3]) + 1 end
 return {state[1], state[2], state[3], redis.call('XRANGE', base .. ':journal:' .. c, from, '+'),
-    results, fetch(c, fields), redis.call('HGETALL', base .. ':forgotten:' .. c), state[6]}
+    results, fetch(c, fields), redis.call('HGETALL', base .. ':forgotten:' .. c), state[6], state[5]}
 """
 )
 """ARGV: conversation, how many remarks, 1 for the whole journal. As of one moment."""

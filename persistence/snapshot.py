@@ -62,14 +62,18 @@ def unseal(data: bytes, *, schema: int) -> dict[str, Any]:
         raise SnapshotNewer(f"schema {version} is newer than {schema}, the newest this program knows")
     try:
         plain = _decoded(form, body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SnapshotCorrupt(str(error)) from None
     if not isinstance(plain, dict):
         raise SnapshotCorrupt("it holds no state")
     while version < schema:
         if version not in UPCASTERS:
             raise SnapshotCorrupt(f"nothing leads from schema {version} to {schema}")
-        plain = UPCASTERS[version](plain)
+        try:
+            plain = UPCASTERS[version](plain)
+        except Exception as error:  # it was written for the states of that time, and this is perhaps none
+            reason = f"it cannot be brought from schema {version} to {version + 1}: {type(error).__name__}: {error}"
+            raise SnapshotCorrupt(reason) from error
         version += 1
     return dict(plain)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +22,8 @@ from persistence.contract import (
     ResultRow,
     StoreUnavailable,
 )
+from persistence.damage import read_ids
+from persistence.entry import CorruptEntry
 
 _FOREVER = 2**62
 _MANY = 1_000_000
@@ -40,29 +43,46 @@ class SqliteReads:
     def load(self, conversation_id: str, *, recent: int, whole: bool = False) -> Loaded:
         """Return all that is needed to wake a conversation, as of one moment."""
         try:
-            with self._reader() as connection:
-                connection.execute("BEGIN")
-                try:
-                    return self._load(connection, conversation_id, recent, whole)
-                finally:
-                    connection.execute("ROLLBACK")
+            return self._load_once(conversation_id, recent, whole)
+        except sqlite3.OperationalError as error:
+            if not _undecodable(error):
+                raise unavailable(error) from error
+            with self._lenient():
+                loaded = self._load_once(conversation_id, recent, whole)
+            return replace(loaded, damaged=loaded.damaged or f"one of its texts is not UTF-8: {error}")
         except sqlite3.Error as error:
             raise unavailable(error) from error
+
+    def _load_once(self, conversation_id: str, recent: int, whole: bool) -> Loaded:
+        with self._reader() as connection:
+            # Many are new: one look instead of a transaction, whose every statement lets go of the interpreter.
+            if connection.execute(sql.LOAD_STATE, (conversation_id,)).fetchone() is None:
+                return Loaded(conversation_id)
+            connection.execute("BEGIN")
+            try:
+                return self._load(connection, conversation_id, recent, whole)
+            finally:
+                connection.execute("ROLLBACK")
 
     def _load(self, connection: sqlite3.Connection, conversation_id: str, recent: int, whole: bool) -> Loaded:
         row = connection.execute(sql.LOAD_STATE, (conversation_id,)).fetchone()
         if row is None:
             return Loaded(conversation_id)
         last_seq, snapshot, snapshot_seq, oldest_open, open_requests = row
+        if not isinstance(last_seq, int) or not isinstance(snapshot_seq, int):
+            raise CorruptEntry(
+                conversation_id, 0, f"its row says that it is at {last_seq!r}, snapshot {snapshot_seq!r}"
+            )
         phase = ""
         if whole:
             snapshot, snapshot_seq = None, 0
             phase = _conversation(connection.execute(sql.CONVERSATION, (conversation_id,)).fetchone()).phase
         entries = connection.execute(sql.ENTRIES, (conversation_id, snapshot_seq, _MANY)).fetchall()
+        requests, damaged = read_ids(open_requests)
+        if damaged and whole:  # the inbox knows them too
+            requests, damaged = [found for (found,) in connection.execute(sql.UNREPLIED, (conversation_id,))], ""
         results = [
-            found
-            for request_id in json.loads(open_requests)
-            for found in connection.execute(sql.RESULTS, (conversation_id, request_id))
+            found for request_id in requests for found in connection.execute(sql.RESULTS, (conversation_id, request_id))
         ]
         notes = connection.execute(sql.NEWEST_NOTE, (conversation_id,)).fetchall()
         condensed = notes[0][0] if notes else 0
@@ -71,6 +91,11 @@ class SqliteReads:
         if oldest_open is not None and oldest_open < first:
             older = connection.execute(sql.MEMORY_RANGE, (conversation_id, oldest_open, first - 1))
             said.extend(row for row in older if row[1] != "note")
+        memory: tuple[MemoryRow, ...] = ()
+        try:
+            memory = tuple(sorted(_memory(conversation_id, [*notes, *said]), key=lambda said: (said.seq, said.role)))
+        except CorruptEntry as error:
+            damaged = damaged or error.reason
         return Loaded(
             conversation_id,
             last_seq,
@@ -78,8 +103,9 @@ class SqliteReads:
             snapshot_seq,
             tuple(EntryRow(*entry) for entry in entries),
             tuple(_results(results)),
-            tuple(_memory(sorted([*notes, *said]))),
+            memory,
             phase,
+            damaged,
         )
 
     def unfinished(self) -> list[str]:
@@ -110,7 +136,7 @@ class SqliteReads:
 
     def memory(self, conversation_id: str, *, first_seq: int, last_seq: int) -> list[MemoryRow]:
         """Return what was said and noted in a range, oldest first."""
-        return list(_memory(self._all(sql.MEMORY_RANGE, conversation_id, first_seq, last_seq)))
+        return list(_memory(conversation_id, self._all(sql.MEMORY_RANGE, conversation_id, first_seq, last_seq)))
 
     def conversation(self, conversation_id: str) -> ConversationRow | None:
         """Return one line of the list."""
@@ -140,8 +166,26 @@ class SqliteReads:
         try:
             with self._reader() as connection:
                 return connection.execute(statement, values).fetchall()
+        except sqlite3.OperationalError as error:
+            if not _undecodable(error):
+                raise unavailable(error) from error
+            # One spoilt text must not hide all the others from a list.
+            with self._lenient() as connection:
+                return connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise unavailable(error) from error
+
+    @contextmanager
+    def _lenient(self) -> Iterator[sqlite3.Connection]:
+        """Read texts that are not UTF-8 with a sign in place of what cannot be decoded; for this thread alone."""
+        reader = self._reader()
+        with reader as connection:
+            connection.text_factory = _decode_what_can_be
+        try:
+            yield reader.connection
+        finally:
+            with reader as connection:
+                connection.text_factory = str
 
     def _reader(self) -> _Connection:
         reader: _Connection | None = getattr(self._local, "reader", None)
@@ -171,12 +215,12 @@ class _Connection:
     """A connection in use: it is closed by another thread, but never under a statement that still runs."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._lock = threading.Lock()
 
     def __enter__(self) -> sqlite3.Connection:
         self._lock.acquire()
-        return self._connection
+        return self.connection
 
     def __exit__(self, *_error: object) -> None:
         self._lock.release()
@@ -202,11 +246,25 @@ def _results(rows: Iterable[Any]) -> Iterable[ResultRow]:
         yield ResultRow(request_id, node, agent, attempt, body, duration, bool(cached), key, expires)
 
 
-def _memory(rows: Iterable[Any]) -> Iterable[MemoryRow]:
+def _memory(conversation_id: str, rows: Iterable[Any]) -> Iterable[MemoryRow]:
+    # A column takes what it is given: a row that was changed by hand can hold anything.
     for seq, role, request_id, text, at, forgotten in rows:
+        if not (isinstance(seq, int) and isinstance(role, str) and isinstance(text, str) and isinstance(at, int)):
+            where = seq if isinstance(seq, int) else 0
+            raise CorruptEntry(conversation_id, where, f"what was said at {seq!r} is no text: {type(text).__name__}")
         yield MemoryRow(seq, role, request_id, text, at, bool(forgotten))
 
 
 def _conversation(row: Any) -> ConversationRow:
     conversation_id, phase, last_seq, unfinished, user_id, created, updated = row
-    return ConversationRow(conversation_id, phase, last_seq, bool(unfinished), user_id, created, updated)
+    user = None if user_id is None else str(user_id)
+    numbers = [number if isinstance(number, int) else 0 for number in (last_seq, created, updated)]
+    return ConversationRow(str(conversation_id), str(phase), numbers[0], bool(unfinished), user, *numbers[1:])
+
+
+def _undecodable(error: sqlite3.Error) -> bool:
+    return "decode to UTF-8" in str(error)
+
+
+def _decode_what_can_be(text: bytes) -> str:
+    return text.decode("utf-8", "replace")

@@ -17,7 +17,10 @@ BEAT: Final = "UPDATE orchestrator_ownership SET beats = beats + 1 WHERE id = 1"
 
 # Writing a step
 
-LAST_SEQ: Final = "SELECT last_seq FROM orchestrator_workflow_states WHERE conversation_id = ?"
+LAST_SEQS: Final = """
+SELECT s.conversation_id, s.last_seq FROM json_each(?) AS asked
+CROSS JOIN orchestrator_workflow_states AS s ON s.conversation_id = asked.value
+"""
 SAME_ENTRY: Final = """
 SELECT 1 FROM orchestrator_journal
 WHERE conversation_id = ? AND last_seq = ? AND first_seq = ? AND at = ? AND body = ?
@@ -163,6 +166,7 @@ WHERE conversation_id = ? AND seq BETWEEN ? AND ? ORDER BY seq, role
 UNFINISHED: Final = """
 SELECT conversation_id FROM orchestrator_workflow_states WHERE unfinished = 1 ORDER BY updated_at
 """
+UNREPLIED: Final = "SELECT request_id FROM orchestrator_inbox WHERE conversation_id = ? AND reply_seq IS NULL"
 MESSAGE: Final = """
 SELECT message_id, request_id, fingerprint, seq, reply_seq FROM orchestrator_inbox
 WHERE conversation_id = ? AND message_id = ?

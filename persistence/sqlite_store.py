@@ -218,15 +218,16 @@ class SqliteStore(SqliteReads):
 
     def _sort(self, writer: sqlite3.Connection, batch: Sequence[Append]) -> tuple[list[Outcome], list[Append]]:
         """Tell appends that follow on from those that do not."""
-        newest: dict[str, int] = {}
+        newest = {a.conversation_id: self._last_seqs.get(a.conversation_id, -1) for a in batch}
+        unknown = [key for key, last in newest.items() if last < 0]
+        if unknown:
+            newest.update(dict.fromkeys(unknown, 0))
+            newest.update(writer.execute(sql.LAST_SEQS, (json.dumps(unknown),)).fetchall())
         outcomes: list[Outcome] = []
         accepted: list[Append] = []
         for append in batch:
             key = append.conversation_id
-            last = newest.get(key, self._last_seqs.get(key))
-            if last is None:
-                row = writer.execute(sql.LAST_SEQ, (key,)).fetchone()
-                last = 0 if row is None else row[0]
+            last = newest[key]
             if last == append.expected_seq:
                 newest[key] = append.last_seq
                 accepted.append(append)

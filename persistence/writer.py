@@ -149,9 +149,10 @@ class Writer:
                 self._figures.rows_dropped += 1
                 return False
             self._rows.append((row, done))
-            if len(self._rows) == 1 or done is not None:
-                due = time.monotonic() + (_ROWS_WAIT if done is None else 0.0)
-                self._rows_due = due if len(self._rows) == 1 else min(due, self._rows_due)
+            # A person or a sender waits for a dead letter to be kept; what is logged can wait for company.
+            due = time.monotonic() + (0.0 if isinstance(row, DeadLetterRow) else _ROWS_WAIT)
+            if len(self._rows) == 1 or due < self._rows_due:
+                self._rows_due = due
                 self._changed.notify()
             return True
 

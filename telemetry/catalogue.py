@@ -54,7 +54,7 @@ EVENTS: Final[dict[str, Event]] = {
     "daemon_failed": Event("critical", "The daemon cannot start or go on.", ("error_type", "error_message"), _BOTH),
     "signal_received": Event("info", "A signal came in.", ("signal",), _NOTABLE),
     "caution": Event("warning", "A setting is allowed but probably not meant.", ("message",), _NOTABLE),
-    "config_reloaded": Event("info", "A reload was checked and taken.", ("changed", "needs_restart"), _BOTH),
+    "config_reloaded": Event("info", "A reload was checked and taken.", ("changed", "needs_restart", "agents"), _BOTH),
     "config_rejected": Event("error", "A reload was refused; the old settings stay.", ("problems",), _BOTH),
     "state_dump": Event(
         "info", "SIGUSR1: one line per some actors, one per thread.", ("actors", "thread", "stack"), _NOTABLE
@@ -69,6 +69,12 @@ EVENTS: Final[dict[str, Event]] = {
         "error", "An exception escaped a thread.", ("thread", "error_type", "error_message", "exception"), _NOTABLE
     ),
     "library_message": Event("info", "A message of a library's own logger.", ("logger", "message", "exception")),
+    "log_lines_left_out": Event(
+        "warning",
+        "There were too many lines of one event: so many of them were not written.",
+        ("of", "count", "seconds"),
+        _NOTABLE,
+    ),
     "log_lines_dropped": Event(
         "warning", "Log lines were lost: too many at once, or nobody reads them.", ("count", "reason"), _NOTABLE
     ),
@@ -244,9 +250,16 @@ EVENTS: Final[dict[str, Event]] = {
         "warning", "An event could not be passed on to Redis.", ("error_message", "count"), _NOTABLE
     ),
     "operator_action": Event(
-        "info", "Somebody asked for something by hand.", ("action", "by", "reason", "path", "id"), _BOTH
+        "info",
+        "Somebody asked for a change by hand; `outcome` is `done` or why it was refused.",
+        ("action", "by", "reason", "outcome", "path", "id"),
+        _BOTH,
     ),
 }
+
+
+REPEATING: Final = frozenset({"actor_restarted", "late_result"})
+"""Events below warning that come in crowds when something fails again and again; bounded as warnings are."""
 
 
 def level_of(name: str) -> Level:

@@ -30,6 +30,9 @@ class Entries(Protocol):
     def lost(self, count: int, reason: str) -> str:
         """Return the line that says so many lines were lost."""
 
+    def left_out(self, *, last: bool) -> list[str]:
+        """Return the lines that say what was left out because there was too much of it; `last`: at the end."""
+
     def batch_done(self) -> None:
         """Do what is done once per batch."""
 
@@ -110,6 +113,8 @@ class LogWriter:
         if self.dropped > self._said_dropped:
             lost, self._said_dropped = self.dropped - self._said_dropped, self.dropped
             lines.append(self._entries.lost(lost, "queue_full"))
+        with contextlib.suppress(Exception):  # as in `_render`: it must not end the log
+            lines.extend(self._entries.left_out(last=not going))
         self._write(lines)
         self._entries.batch_done()
         for mark in marks:

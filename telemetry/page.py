@@ -28,6 +28,9 @@ _RULES: Final = """
 - Control characters, escape sequences and invisible characters are taken out. A value has at most 4,096 characters.
 - Writing never holds anybody up. What comes too fast, or what nobody reads, is lost, counted
   (`orchestrator_log_lines_dropped_total`, `orchestrator_log_lines_failed_total`) and said: `log_lines_dropped`.
+- Of one event at warning or above, and of `actor_restarted` and `late_result`, at most 100 lines are written in ten
+  seconds: a crash loop must not hide all else. What is left out is counted (`orchestrator_log_lines_left_out_total`)
+  and said: `log_lines_left_out`. Tables and metrics have everything.
 - Messages of libraries come as `library_message`, from WARNING upwards, or all of them when `log_level` is DEBUG.
 - Events marked *stored* go to the table `orchestrator_operation_logs` as well, in batches; durations of calls,
   requests, recoveries and snapshots to `orchestrator_performance_metrics`. Failures of agents, planner and synthesizer

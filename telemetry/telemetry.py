@@ -14,11 +14,12 @@ from typing import Any, Final, TextIO
 
 from structlog.contextvars import get_contextvars
 
-from telemetry.catalogue import EVENTS, Event, level_of
+from telemetry.catalogue import EVENTS, REPEATING, Event, level_of
 from telemetry.cleaning import Cleaner, freeze
 from telemetry.log_writer import LogWriter
 from telemetry.metrics import Metrics, Source
 from telemetry.rendering import moment, renderer
+from telemetry.repeats import WINDOW, Repeats
 from telemetry.rows import Sink, metric_rows, operation_row
 
 LEVELS: Final[Mapping[str, int]] = {
@@ -60,6 +61,7 @@ class Telemetry:
         self._rows: list[dict[str, Any]] = []
         self._rows_dropped = 0
         self._untold = 0
+        self._repeats = Repeats()
         self.metrics = Metrics(self.figures)
         self._ways: dict[tuple[str, str | None], _Way] = {}
         self.configure(level=level, trace_all=trace_all, secrets=secrets)
@@ -122,7 +124,8 @@ class Telemetry:
         told = self.trace_all or "notable" in spec.marks or number >= logging.WARNING
         line = _LINE if told and number >= self.level else 0
         row = _ROW if told and "stored" in spec.marks and self._sink is not None else 0
-        way = _Way(name if name in LEVELS else "warning", line | row, self.metrics.movers(event))
+        limited = number >= logging.WARNING or event in REPEATING
+        way = _Way(name if name in LEVELS else "warning", line | row, self.metrics.movers(event), limited=limited)
         # Names come from our own code, but a mistake there must not fill the memory.
         if len(ways) < 1_000:
             ways[event, level] = way
@@ -143,6 +146,7 @@ class Telemetry:
         return {
             "log_lines_dropped": self._writer.dropped,
             "log_lines_failed": self._writer.failed,
+            "log_lines_left_out": self._repeats.left_out,
             "log_lines_unreadable": self._writer.unreadable + self._untold,
             "operation_rows_dropped": self._rows_dropped,
         }
@@ -166,7 +170,7 @@ class Telemetry:
         if way.does & _ROW:
             self._rows.append(operation_row(at, entry))
             self._rows.extend(metric_rows(at, entry))
-        if not way.does & _LINE:
+        if not way.does & _LINE or (way.limited and not self._repeats.allows(entry["event"], at)):
             return None
         entry["timestamp"] = moment(at)
         return self._render(entry)
@@ -175,6 +179,23 @@ class Telemetry:
         """Return the line that says so many lines were lost."""
         fields = {"event": "log_lines_dropped", "level": "warning", "count": count, "reason": reason}
         return self._render({"timestamp": moment(self._now()), **fields})
+
+    def left_out(self, *, last: bool) -> list[str]:
+        """Return the lines that say what was left out because there was too much of it; `last`: at the end."""
+        now = self._now()
+        return [
+            self._render(
+                {
+                    "timestamp": moment(now),
+                    "event": "log_lines_left_out",
+                    "level": "warning",
+                    "of": event,
+                    "count": count,
+                    "seconds": WINDOW,
+                }
+            )
+            for event, count in self._repeats.over(None if last else now)
+        ]
 
     def batch_done(self) -> None:
         """Hand the rows gathered so far to the sink."""
@@ -192,12 +213,16 @@ class Telemetry:
 class _Way:
     """What becomes of one event at one level under the present settings."""
 
-    __slots__ = ("does", "level", "movers")
+    __slots__ = ("does", "level", "limited", "movers")
 
-    def __init__(self, level: str, does: int, movers: tuple[Callable[[Mapping[str, Any]], None], ...]) -> None:
+    def __init__(
+        self, level: str, does: int, movers: tuple[Callable[[Mapping[str, Any]], None], ...], *, limited: bool
+    ) -> None:
         self.level = level
         self.does = does
         self.movers = movers
+        self.limited = limited
+        """Whether only so many lines of it are written in a time."""
 
 
 _UNKNOWN: Final = Event("warning", "Nobody catalogued it.")

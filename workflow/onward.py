@@ -190,16 +190,19 @@ def _execute(step: Step) -> None:
         for node_id, reason in hopeless:
             step.add(NodeSkipped, node=node_id, agent=step.node(node_id).agent, reason=reason)
         skipped = bool(hopeless)
-    nodes = step.request.nodes.values()
-    running = sum(node.status is NodeStatus.RUNNING for node in nodes) + len(ready)
-    going_on = running or any(node.status not in SETTLED for node in nodes)
-    if going_on and (ready or step.state.phase not in _EXECUTING):
+    running, open_ones, succeeded = len(ready), False, False
+    for node in step.request.nodes.values():
+        status = node.status
+        running += status is NodeStatus.RUNNING
+        open_ones = open_ones or status not in SETTLED
+        succeeded = succeeded or status is NodeStatus.SUCCEEDED
+    if open_ones and (ready or step.state.phase not in _EXECUTING):
         wide = running >= step.limits.parallel_threshold
         step.move(Phase.EXECUTING_PARALLEL if wide else Phase.EXECUTING_SINGLE)
     for node_id in ready:
         start(step, node_id, step.node(node_id).agent)
-    if all(node.status in SETTLED for node in step.request.nodes.values()):
-        if any(node.status is NodeStatus.SUCCEEDED for node in step.request.nodes.values()):
+    if not open_ones:
+        if succeeded:
             step.move(Phase.SYNTHESIZING)
         else:
             reply(step, Phase.FAILED, "failed")
@@ -240,6 +243,8 @@ def _was_skipped(nodes: dict[str, Node], dep: str) -> bool:
 
 def _needs_routing(step: Step) -> bool:
     request = step.request
+    if not any(node.status is NodeStatus.FAILED for node in request.nodes.values()):  # nearly always
+        return False
     return _doomed_by(request) is not None or _wants_replan(step, request) or bool(_fallbacks(request))
 
 

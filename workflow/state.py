@@ -26,6 +26,8 @@ class Phase(StrEnum):
     FAILED = "failed"
     PAUSED = "paused"
 
+    __hash__ = str.__hash__  # Enum's own is a Python function, and tables are looked up all the time
+
 
 class NodeStatus(StrEnum):
     """What became of one node."""
@@ -39,6 +41,8 @@ class NodeStatus(StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
     """Never ran: what it needed failed, or nobody needs it any more."""
+
+    __hash__ = str.__hash__  # as above
 
 
 SETTLED: Final = frozenset({NodeStatus.SUCCEEDED, NodeStatus.FAILED, NodeStatus.SKIPPED})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from messages.base import made
 from messages.events import Journaled, PhaseChanged
 from workflow.evolve import evolve
 from workflow.phases import ONWARD, Rule
@@ -54,14 +55,12 @@ class Step:
         state = self.state
         if request_id is None and state.request is not None:
             request_id = state.request.request_id
-        event = kind(
-            seq=state.seq + 1,
-            at=self.now,
-            conversation_id=state.conversation_id,
-            request_id=request_id,
-            cause=self.cause if cause is None else cause,
-            **fields,
-        )
+        fields["seq"] = state.seq + 1
+        fields["at"] = self.now
+        fields["conversation_id"] = state.conversation_id
+        fields["request_id"] = request_id
+        fields["cause"] = self.cause if cause is None else cause
+        event = made(kind, fields)
         self.events.append(event)
         self.state = evolve(state, event)
         return event

@@ -127,10 +127,17 @@ def command(state: State, child: Child, context: str) -> DraftPlan | RunNode | S
             contract=spec.contract if child.agent == spec.agent else "",
             idempotency_key=f"{request.request_id}:{child.node}:{node.plan_seq}",
         )
+    return synthesize(state, context, child.attempt)
+
+
+def synthesize(state: State, context: str, attempt: int = 1) -> Synthesize:
+    """Return what the synthesizer is asked; `context` is what was said before."""
+    request = state.request
+    assert request is not None
     return Synthesize(
         conversation_id=state.conversation_id,
         request_id=request.request_id,
-        attempt=child.attempt,
+        attempt=attempt,
         text=request.text,
         context=context,
         outcomes=tuple(

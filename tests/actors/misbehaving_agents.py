@@ -288,3 +288,15 @@ def large(size: int) -> str:
 def echo(value: Any) -> Any:
     """Return it."""
     return value
+
+
+@agent(isolation="process", memory_mb=256)
+def greedy(megabytes: int) -> int:
+    """Take so many megabytes at once."""
+    return len(bytearray(megabytes << 20))
+
+
+@agent(isolation="process", environment=("ORCHESTRATOR_TEST_KEY",))
+def keyholder(variable: str) -> str | None:
+    """Say what a variable holds."""
+    return os.environ.get(variable)

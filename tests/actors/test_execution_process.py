@@ -21,7 +21,7 @@ from actors.execution import Execution
 from actors.worker_process import ENVIRONMENT, WorkerDied, WorkerProcess
 from agents.decorator import spec_of
 from agents.errors import AgentTimeout
-from supervision.errors import classify
+from supervision.errors import ErrorClass, classify
 
 ROOT = Path(__file__).parents[2]
 
@@ -286,3 +286,22 @@ def test_the_setup_of_a_process_is_readable(execution):
     command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     assert command[2:4] == [b"-m", b"agents.worker"]
     assert json.loads(command[4])["function"] == "misbehaving_agents:pid"
+
+
+# What one agent is given
+
+
+def test_an_agent_that_wants_more_memory_than_it_may_have_is_told_so_and_its_process_replaced(execution):
+    """The limit holds for its process alone; the next call has a new one."""
+    assert run(execution, agents.greedy, megabytes=50).outcome().result == 50 << 20
+    refused = run(execution, agents.greedy, megabytes=2_000).outcome()
+    assert "greedy may have 256 MB, its memory_mb" in str(refused)
+    assert classify(refused).error_class is ErrorClass.FATAL
+    assert run(execution, agents.greedy, megabytes=50).outcome().result == 50 << 20
+
+
+def test_a_process_gets_the_variables_its_agent_names_and_no_other(execution, monkeypatch):
+    monkeypatch.setenv("ORCHESTRATOR_TEST_KEY", "hush")
+    monkeypatch.setenv("ORCHESTRATOR_TEST_OTHER", "hush")
+    assert run(execution, agents.keyholder, variable="ORCHESTRATOR_TEST_KEY").outcome().result == "hush"
+    assert run(execution, agents.keyholder, variable="ORCHESTRATOR_TEST_OTHER").outcome().result is None

@@ -53,6 +53,9 @@ def test_one_example_or_one_error_type_needs_no_list():
 
 
 WRONG = [
+    ("memory_mb", 8, "whole number of 16 or more"),
+    ("memory_mb", 64, "isolation='process'"),
+    ("environment", ("KEY",), "isolation='process'"),
     ("timeout", 0, "positive number of seconds"),
     ("timeout", -1, "positive number of seconds"),
     ("timeout", math.nan, "positive number of seconds"),

@@ -269,6 +269,34 @@ def test_a_wrong_token_is_77(orch, server, monkeypatch):
         server.configure(FakeSettings())
 
 
+def test_a_token_that_only_looks_looks_and_is_77_for_changes(orch, server, monkeypatch):
+    from pydantic import SecretStr
+
+    server.configure(FakeSettings(api_token=SecretStr("right"), read_token=SecretStr("looks")))
+    try:
+        monkeypatch.setenv("ORCHESTRATOR_API_TOKEN", "looks")
+        assert orch("status").exit_code == 0
+        refused = orch("cancel", "c1")
+        assert refused.exit_code == 77
+        assert "operate" in refused.stderr
+    finally:
+        server.configure(FakeSettings())
+
+
+def test_dead_letters_are_sent_again_or_thrown_away(orch, router):
+    said = json.dumps({"type": "user_message", "conversation_id": "c1", "text": "hello"})
+    router.letters = [
+        {"id": n, "at": "t", "address": "/x", "kind": "k", "reason": "late", "body": said} for n in (1, 2)
+    ]
+    again = orch("deadletters", "--replay", "1", "--reason", "fixed")
+    assert (again.exit_code, again.stdout) == (0, "")
+    assert "c1" in again.stderr
+    assert json.loads(orch("deadletters", "--drop", "2", "--json").stdout) == {"id": 2, "status": "dropped"}
+    assert router.letters == []
+    assert orch("deadletters", "--drop", "2").exit_code == 3
+    assert orch("deadletters", "--drop", "2", "--replay", "1").exit_code == 2
+
+
 def test_ctrl_c_is_130(orch, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

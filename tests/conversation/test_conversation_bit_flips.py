@@ -10,8 +10,10 @@ from conversation_driver import DIAMOND, Conversation
 from test_conversation_journal import Books, _told
 
 from conversation import journal
+from messages.events import PhaseChanged
+from persistence import snapshot as snapshots
 from persistence.contract import EntryRow, Loaded
-from persistence.entry import CorruptEntry, decode
+from persistence.entry import CorruptEntry, decode, encode
 from persistence.snapshot import SnapshotCorrupt, SnapshotNewer, unseal
 from workflow.codec import SCHEMA, StateInvalid
 from workflow.state import State
@@ -119,3 +121,23 @@ def test_what_is_set_aside_says_so_once_and_keeps_everything():
     assert again.results == whole.results
     woken = journal.wake(again).state
     assert (woken.phase, woken.quarantined, woken.paused_from) == ("paused", "why", state.phase)
+
+
+def test_what_another_version_wrote_is_unreadable_and_nothing_else():
+    """A phase this version does not know, an upcaster that fails, rows beside the journal that are damaged."""
+    moved = PhaseChanged(seq=1, at=5, conversation_id="c", from_phase="initializing", to_phase="dreaming")
+    row = EntryRow(1, 1, 5, encode([moved]))
+    with pytest.raises(journal.UNREADABLE, match="dreaming"):
+        journal.wake(Loaded("c", 1, entries=(row,)))
+    with pytest.raises(journal.UNREADABLE, match="ids"):
+        journal.wake(Loaded("c", 0, damaged="no ids"))
+
+
+def test_an_upcaster_that_fails_makes_its_snapshot_unreadable(monkeypatch):
+    def fails(plain):
+        return plain["what was never there"]
+
+    old = snapshots.seal({"conversation_id": "c"}, schema=1)
+    monkeypatch.setitem(snapshots.UPCASTERS, 1, fails)
+    with pytest.raises(snapshots.SnapshotCorrupt, match="schema 1 to 2: KeyError"):
+        snapshots.unseal(old, schema=2)

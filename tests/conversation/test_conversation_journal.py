@@ -49,7 +49,7 @@ class Books:
             before,
             events,
             state,
-            cause=cause,
+            causes=[cause],
             submit=submit,
             note=note,
             snapshot=due,

@@ -21,6 +21,7 @@ from persistence.contract import ConversationRow, StoreUnavailable
 class FakeSettings:
     http_address: tuple[str, int] | None = ("127.0.0.1", 0)
     api_token: SecretStr | None = None
+    read_token: SecretStr | None = None
     allowed_hosts: tuple[str, ...] = ()
     max_message_bytes: int = 65_536
 
@@ -177,6 +178,14 @@ class FakeRouter:
 
     def dead_letters(self, after: int, limit: int) -> list[dict[str, Any]]:
         return [letter for letter in self.letters if letter["id"] > after][:limit]
+
+    def dead_letter(self, number: int) -> dict[str, Any] | None:
+        return next((letter for letter in self.letters if letter["id"] == number), None)
+
+    def drop_dead_letter(self, number: int) -> bool:
+        left = [letter for letter in self.letters if letter["id"] != number]
+        found, self.letters = len(left) < len(self.letters), left
+        return found
 
     def status(self) -> dict[str, Any]:
         return {"version": "1", "phases": {"completed": 2}}

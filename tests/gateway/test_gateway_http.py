@@ -58,7 +58,7 @@ def test_control_needs_no_body_and_takes_a_reason(http, router):
     assert http.post("/api/v1/conversations/c1/cancel").status_code == 202
     answer = http.post("/api/v1/conversations/c1/pause", json={"reason": "lunch", "by": "me"})
     assert answer.json() == {"conversation_id": "c1", "seq": 1, "status": "accepted"}
-    assert router.submitted[1] == Cancel(conversation_id="c1")
+    assert router.submitted[1] == Cancel(conversation_id="c1", by="http 127.0.0.1")
     assert (router.submitted[2].type, router.submitted[2].reason) == ("pause", "lunch")
 
 
@@ -481,7 +481,7 @@ def test_each_request_is_told_by_its_route_never_by_its_ids(http, told):
 def routes(server):
     for path, operations in server.app.openapi()["paths"].items():
         for method in operations:
-            yield method.upper(), path.replace("{conversation_id}", "c1")
+            yield method.upper(), path.replace("{conversation_id}", "c1").replace("{number}", "1")
 
 
 FOREIGN = [
@@ -548,6 +548,84 @@ def test_where_a_token_is_set_every_route_needs_it(server, http, router):
     assert http.get("/readyz", headers=good).json()["checks"]["store"]["detail"] == "secret path"
     server.configure(FakeSettings(api_token=SecretStr("another")))
     assert http.get("/api/v1/status", headers=good).status_code == 401
+
+
+def test_who_may_only_look_may_change_nothing_on_any_route(server, http, router):
+    """By method: a route that is new is covered by this test and by the rule."""
+    server.configure(FakeSettings(api_token=SecretStr("operates"), read_token=SecretStr("looks")))
+    looks = {"authorization": "Bearer looks"}
+    changes = 0
+    for method, path in routes(server):
+        answer = http.request(method, path, headers=looks)
+        if method in ("GET", "HEAD"):
+            assert answer.status_code not in (401, 403), path
+        else:
+            changes += 1
+            assert "operate" in problem(answer, 403, "forbidden")["detail"]
+    assert changes >= 7
+    assert not router.submitted and not router.restarted
+    assert http.get("/readyz", headers=looks).json()["checks"]["store"]["detail"] == "secret path"
+    sent = http.post(
+        "/api/v1/conversations/c1/messages", json={"text": "x"}, headers={"authorization": "Bearer operates"}
+    )
+    assert sent.status_code == 202
+
+
+# Dead letters
+
+
+def letter(number, body, kind="user_message"):
+    return {"id": number, "at": "t", "address": "orch:inject", "reason": "r", "kind": kind, "body": body}
+
+
+def test_a_dead_letter_is_sent_again_and_gone_once_it_is_accepted(http, router):
+    said = {"type": "user_message", "conversation_id": "c1", "text": "hello", "user_id": None, "plan": None}
+    router.letters = [letter(3, json.dumps(said)), letter(4, json.dumps(said))]
+    router.refuse = Refused(code="store_unavailable", detail="full", retry_after=2.0)
+    problem(http.post("/api/v1/deadletters/3/replay"), 503, "store_unavailable")
+    assert [one["id"] for one in router.letters] == [3, 4], "what is refused again stays"
+    router.refuse = None
+    answer = http.post("/api/v1/deadletters/3/replay", json={"by": "ann", "reason": "fixed"})
+    assert (answer.status_code, answer.json()["status"], answer.json()["id"]) == (202, "accepted", 3)
+    assert router.submitted[-1] == UserMessage(conversation_id="c1", text="hello", message_id="deadletter-3")
+    assert [one["id"] for one in router.letters] == [4]
+    problem(http.post("/api/v1/deadletters/3/replay"), 404, "not_found")
+
+
+def test_what_is_no_message_cannot_be_sent_again_but_thrown_away(http, router):
+    router.letters = [letter(1, '{"what":"late"}', "NodeResult"), letter(2, "null", "RunNode")]
+    for number in (1, 2):
+        assert (
+            f"dead letter {number}"
+            in problem(http.post(f"/api/v1/deadletters/{number}/replay"), 409, "wrong_state")["detail"]
+        )
+    assert http.post("/api/v1/deadletters/1/drop").json() == {"id": 1, "status": "dropped"}
+    problem(http.post("/api/v1/deadletters/1/drop"), 404, "not_found")
+    assert [one["id"] for one in router.letters] == [2]
+    assert not router.submitted
+    for wrong in ("0", "-1", "x", "1e3", "9" * 30):
+        assert http.post(f"/api/v1/deadletters/{wrong}/replay").status_code in (400, 404), wrong
+    problem(http.post("/api/v1/deadletters/2/drop", json={"by": 5}), 400, "invalid_field")
+    problem(http.post("/api/v1/deadletters/2/drop", json={"who": "x"}), 400, "invalid_field")
+
+
+def test_every_change_leaves_a_line_of_who_and_why_whatever_came_of_it(http, router, told):
+    router.letters = [letter(1, "null")]
+    http.post(MESSAGES, json={"text": "x"})
+    http.post("/api/v1/conversations/c1/cancel", json={"by": "ann", "reason": "asked to"})
+    http.post("/api/v1/conversations/c1/pause")
+    http.post("/api/v1/actors/restart", json={"path": "/nowhere", "by": "ann"})
+    http.post("/api/v1/deadletters/1/replay")
+    http.post("/api/v1/deadletters/1/drop", json={"reason": "old"})
+    lines = [(f["action"], f["by"], f["reason"], f["outcome"]) for event, f in told if event == "operator_action"]
+    assert lines == [
+        ("cancel", "ann", "asked to", "done"),
+        ("pause", "http 127.0.0.1", None, "done"),
+        ("restart", "ann", None, "not_found"),
+        ("replay", "http 127.0.0.1", None, "wrong_state"),
+        ("drop", "http 127.0.0.1", "old", "done"),
+    ]
+    assert [m.by for m in router.submitted[1:]] == ["ann", "http 127.0.0.1"], "the journal says it too"
 
 
 # What is written about it

@@ -432,7 +432,7 @@ def test_the_store_is_chosen_by_its_name(tmp_path):
 PLANS = (
     {
         "EPOCH": sql.EPOCH,
-        "LAST_SEQ": sql.LAST_SEQ,
+        "LAST_SEQS": sql.LAST_SEQS,
         "SAME_ENTRY": sql.SAME_ENTRY,
         "REPLIED": sql.REPLIED,
         "FORGET": sql.FORGET,
@@ -446,6 +446,7 @@ PLANS = (
         "UNFINISHED": sql.UNFINISHED,
         "RECOVERING": sql.RECOVERING,
         "RECOVERIES": sql.RECOVERIES,
+        "UNREPLIED": sql.UNREPLIED,
         "MESSAGE": sql.MESSAGE,
         "CONVERSATION": sql.CONVERSATION,
         "CONVERSATIONS": sql.CONVERSATIONS,

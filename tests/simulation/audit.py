@@ -71,6 +71,7 @@ def left_running(world: World) -> list[str]:
     left = ["a message without a reply"] if world.ledger.open else []
     left += [path for path in life.system._actors if path not in ("/", "/conversations")]
     left += life.execution.calls.values()
+    left += [call.order.node for call in life.execution.quick_calls if not call.over]
     if life.load.total:
         left.append(f"a load of {life.load.total}")
     if life.writer.busy or life.writer._pending or life.writer._undecided or life.writer._after:

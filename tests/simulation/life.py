@@ -94,6 +94,8 @@ class Life:
             },
             policy=self._policy,
             random=world.chance.random,
+            quick=execution.quick if world.chance.random() < 0.7 else None,
+            compose=world.synthesize if world.chance.random() < 0.4 else None,
             limits=Limits(max_replans=world.max_replans, request_timeout=world.request_timeout),
             memory_limits=MemoryLimits(max_context_tokens=5000, recent_messages=100),
             snapshot_every=world.snapshot_every,

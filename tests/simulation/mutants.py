@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import conversation.children
 import conversation.journal
 import supervision.decide
 import workflow.decide
@@ -14,9 +15,11 @@ import workflow.evolve
 import workflow.onward
 from actors.call import Call
 from actors.gate import Gate
+from actors.quick import QuickEnded
 from conversation.children import Children
 from conversation.reception import Reception
 from conversations import Conversations
+from messages.agent import NodeResult
 from messages.events import MessageAccepted, NodeFailed, NodeStarted, ReplySent
 from persistence.contract import Committed
 from persistence.memory_store import MemoryStore
@@ -362,7 +365,32 @@ def _() -> list[Patch]:
 
 @mutant("a call that is over does not leave its place to the next")
 def _() -> list[Patch]:
-    return [(Gate, "_leave", _nothing)]
+    return [(Gate, "leave", _nothing)]
+
+
+@mutant("an attempt that takes its time gets no actor")
+def _() -> list[Patch]:
+    return [(Children, "quick_slow", _nothing)]
+
+
+@mutant("a supervisor that ends leaves its attempts without an actor running")
+def _() -> list[Patch]:
+    return [(Children, "abandon", _nothing)]
+
+
+@mutant("what an actor that died early did not take over goes on running")
+def _() -> list[Patch]:
+    return [(conversation.children.__dict__, "_over", lambda record: record)]
+
+
+@mutant("an attempt that fails before it has an actor has not failed")
+def _() -> list[Patch]:
+    def kind(self: Children, message: QuickEnded) -> Any:
+        good = [call for call in message.calls if isinstance(call.outcome, NodeResult)]
+        return old(self, QuickEnded(good))
+
+    old = Children.quick_ended
+    return [(Children, "quick_ended", kind)]
 
 
 @mutant("what was cut off is not taken up as a new attempt")
@@ -559,4 +587,10 @@ def _() -> list[Patch]:
 @mutant("a lost result is taken for none at waking")
 def _() -> list[Patch]:
     old = MemoryStore.load
-    return [(MemoryStore, "load", lambda self, key, *, recent: replace(old(self, key, recent=recent), results=()))]
+    return [
+        (
+            MemoryStore,
+            "load",
+            lambda self, key, *, recent, whole=False: replace(old(self, key, recent=recent, whole=whole), results=()),
+        )
+    ]

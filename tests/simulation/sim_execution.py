@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
 from actors.call import Call
 from actors.gate import Gate
+from actors.quick import Batch, QuickCall, QuickLane
 from agents.spec import AgentSpec
 from messages.agent import NodeResult, RunNode
-from simulation.script import agent_error
+from simulation.script import REGISTRY, agent_error
 from simulation.virtual_time import VirtualTimers
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ class SimExecution:
         self._gates: dict[str, Gate] = {}
         self.calls: dict[int, str] = {}
         """Calls that are not over."""
+        self.quick = QuickLane(self, REGISTRY.find)
+        self.quick_calls: list[QuickCall] = []
+        """Every call that went that way."""
 
     def run(
         self,
@@ -63,6 +68,57 @@ class SimExecution:
             outcome = error
         self._begin(running, seconds, fault, outcome)
         return running
+
+    # The quick lane
+
+    @property
+    def quick_timers(self) -> VirtualTimers:
+        return self._timers
+
+    def now(self) -> float:
+        return self._world.clock.now
+
+    def admit_quick(self, spec: AgentSpec, _order: RunNode) -> tuple[AgentSpec, Gate, int] | None:
+        if self._world.chance.random() < 0.3:
+            return None
+        gate = self._gates.setdefault(spec.name, Gate(spec.max_concurrency))
+        return (spec, gate, 0) if gate.try_enter() else None
+
+    def begin_quick(self, batch: Batch) -> None:
+        self.quick_calls += batch.calls
+        for call in batch.calls:
+            self._world.ledger.call_made(self._life, call.order)
+        wait = self._world.chance.choice((0.0, 0.01, 0.3))
+        self._world.agenda.add(wait, self._life, "quick lane", lambda: self._begin_batch(batch))
+
+    def _begin_batch(self, batch: Batch) -> None:
+        world = self._world
+        for call in batch.calls:
+            if call.over:
+                continue
+            seconds = world.chance.random() * world.chance.choice((0.0, 0.0, 0.05, 3.0))
+            fault, outcome = self._fate(call.order, seconds)
+            if fault == "hang":
+                world.saw("fault: agent: hangs")
+                continue
+            if fault == "late":
+                world.saw("fault: agent: answers after its timeout")
+                seconds = call.order.timeout + world.chance.random() * 3.0
+            if seconds == 0.0:
+                world.saw("branch: ended at its first step")
+                call.end(outcome)
+                continue
+            handle = world.agenda.add(seconds, self._life, f"ends: {call.order.node}", partial(call.end, outcome))
+            if world.chance.random() < 0.5:
+                call.stop = handle.cancel
+        batch.flush()
+
+    def judge_quick(self, spec: AgentSpec, era: int, outcome: Any) -> None:
+        """There is no breaker in this world."""
+
+    def late_quick(self, order: RunNode, outcome: Any) -> None:
+        self._world.saw("branch: a late outcome was fenced off")
+        self._life.late(order.node, outcome)
 
     def _fate(self, call: RunNode, seconds: float) -> tuple[str | None, Any]:
         world, chance = self._world, self._world.chance

@@ -28,6 +28,8 @@ class DaemonProcess:
         self.ledger = directory / "ledger"
         self.log = directory / "log"
         self._settings = settings
+        self.environment: dict[str, str] = {}
+        """Variables that go before all others."""
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._said: list[str] = []
@@ -45,6 +47,7 @@ class DaemonProcess:
             "PYTHONUNBUFFERED": "1",
             "LEDGER": str(self.ledger),
             **{f"ORCHESTRATOR_{key.upper()}": value for key, value in self._settings.items()},
+            **self.environment,
         }
         self._said.clear()
         self._process = subprocess.Popen(

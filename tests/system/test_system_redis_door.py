@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
@@ -15,6 +16,7 @@ from redis.exceptions import RedisError
 from redis_running import SERVER, redis_server, until
 
 from cli.exit_codes import DONE
+from gateway.client import Problem
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -207,3 +209,48 @@ def test_a_draining_daemon_leaves_the_stream_to_the_next_one(make_daemon, server
     daemon.start()
     until(lambda: settled(redis), "settled")
     until(lambda: any(event["type"] == "reply.sent" for event in log_of(redis, "late")), "the reply")
+
+
+def test_the_same_message_twenty_times_at_once_over_both_doors_runs_once(make_daemon, server, redis):
+    daemon = make_daemon(redis_url=server.url).start()
+    replies = []
+
+    def post() -> None:
+        with daemon.client() as client:
+            replies.append(client.send("c", "go", message_id="m1", plan=PLAN, wait=20))
+
+    def add() -> None:
+        redis.xadd("orch:inbox", {"message": message("c", message_id="m1")})
+
+    with ThreadPoolExecutor(20) as pool:
+        for done in [pool.submit(post if number % 2 else add) for number in range(20)]:
+            done.result(30)
+    until(lambda: settled(redis), "settled")
+    assert len(replies) == 10
+    assert all(reply == replies[0] for reply in replies)
+    with daemon.client() as client:
+        kinds = Counter(event["type"] for event in client.events("c"))
+        assert (kinds["message.accepted"], kinds["node.started"], kinds["reply.sent"]) == (1, 1, 1)
+    assert len([line for line in read_ledger(daemon.ledger) if line[0] == "start"]) == 1
+
+
+def test_a_message_refused_over_redis_is_sent_again_by_hand_once_it_can_be_taken(make_daemon, server, redis):
+    """It is refused while the conversation is busy; a person sends it again from its dead letter."""
+    daemon = make_daemon(redis_url=server.url, log_level="INFO").start()
+    with daemon.client() as client:
+        client.send("c", "first", plan={"nodes": [node("a", "wait", seconds=1.0)]})
+        redis.xadd("orch:inbox", {"message": message("c", text="second", message_id="m2", busy_policy="reject")})
+        (letter,) = eventually(lambda: list(client.dead_letters()), "a dead letter")
+        assert "conversation_busy" in letter["reason"]
+        with pytest.raises(Problem) as refused:
+            client.replay(letter["id"], by="ann")
+        assert refused.value.code == "conversation_busy"
+        eventually(lambda: client.conversation("c")["phase"] == "completed", "the first reply")
+        assert client.replay(letter["id"], by="ann", reason="it was busy")["message_id"] == "m2"
+        assert list(client.dead_letters()) == []
+        replied = eventually(
+            lambda: [e for e in client.events("c") if e["type"] == "reply.sent" and e["message_id"] == "m2"], "a reply"
+        )
+        assert replied[0]["status"] == "completed"
+    done = daemon.wait_for(r'"event": ?"operator_action".*"outcome": ?"done"|"outcome": ?"done".*"operator_action"')
+    assert '"ann"' in done.string

@@ -142,6 +142,7 @@ def test_a_child_of_a_conversation_that_does_not_stop_in_time_is_taken_out_of_th
         return replace(restart, spec=replace(restart.spec, shutdown_timeout=0.05))
 
     object.__setattr__(parts, "policy", hasty)
+    object.__setattr__(parts, "quick", None)  # every attempt has its actor from the start
     talk.say("x", one("quick"))
     talk.wait_for("node.started")
     path = "/conversations/c/agents/n"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon_process import ROOT, diamond, eventually
+from daemon_process import ROOT, diamond, eventually, node
 
 from gateway.client import Problem
 
@@ -127,3 +127,91 @@ def test_a_spoilt_step_is_a_problem_answer_that_names_it_and_never_a_500(make_da
         assert (told.value.status, told.value.body["seq"]) == (409, first)
         assert client.conversation("c")["unreadable"]["seq"] == first
         assert len(list(client.messages("c"))) == 2
+
+
+SPOILT = {
+    "a result that is a number": (
+        "UPDATE orchestrator_agent_results SET result = 7.5 WHERE conversation_id = 'spoilt'",
+        "the result of",
+    ),
+    "a result that is no JSON": (
+        "UPDATE orchestrator_agent_results SET result = x'7b' WHERE conversation_id = 'spoilt'",
+        "the result of",
+    ),
+    "a text that is not UTF-8": (
+        "UPDATE orchestrator_conversation_memory SET text = CAST(x'68ff' AS TEXT) WHERE conversation_id = 'spoilt'",
+        "UTF-8",
+    ),
+    "a text that is none": (
+        "UPDATE orchestrator_conversation_memory SET text = x'00ff' WHERE conversation_id = 'spoilt'",
+        "is no text",
+    ),
+    "a time that is none": (
+        "UPDATE orchestrator_journal SET at = 'noon' WHERE conversation_id = 'spoilt'",
+        "not a step",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_whatever_is_spoilt_its_conversation_alone_is_set_aside_and_says_why(make_daemon, what):
+    """It had a request under way, and its daemon is killed: the next one meets the row when it takes that up."""
+    statement, reason = SPOILT[what]
+    daemon = make_daemon(log_level="WARNING").start()
+    plan = {"nodes": [node("a", "wait", seconds=0.01), node("b", "wait", seconds=60.0)]}
+    with daemon.client() as client:
+        client.send("spoilt", "go", plan=plan)
+        eventually(lambda: any(e["type"] == "node.succeeded" for e in client.events("spoilt")), "a result")
+    daemon.kill()
+    with closing(sqlite3.connect(daemon.directory / "orchestrator.db")) as store:
+        assert store.execute(statement).rowcount > 0
+        store.commit()
+    code, told = check_store(daemon.directory)
+    assert code == 1
+    assert [row["conversation_id"] for row in told["unreadable"]] == ["spoilt"]
+    assert reason in told["unreadable"][0]["reason"]
+    daemon.start()
+    with daemon.client() as client:
+        assert client.send("other", "go", plan=diamond("wait", 0.01), wait=10)["status"] == "completed"
+        with pytest.raises(Problem, match="cannot be read") as refused:
+            client.send("spoilt", "again")
+        assert (refused.value.status, refused.value.code) == (409, "unreadable")
+        assert sorted(row["conversation_id"] for row in client.conversations()) == ["other", "spoilt"]
+        shown = client.conversation("spoilt")
+        assert reason in shown["quarantined"]
+        assert client.status()["quarantined"]["count"] == 1
+    assert daemon.stop() == 0
+
+
+def test_open_request_ids_that_are_spoilt_are_had_from_the_inbox(make_daemon):
+    """The journal stands in for the snapshot, and nothing that was finished is run again."""
+    daemon = make_daemon(log_level="WARNING").start()
+    plan = {"nodes": [node("a", "wait", seconds=0.01), node("b", "wait", seconds=3.0)]}
+    with daemon.client() as client:
+        client.send("c", "go", plan=plan)
+        eventually(lambda: any(e["type"] == "node.succeeded" for e in client.events("c")), "a result")
+    daemon.kill()
+    with closing(sqlite3.connect(daemon.directory / "orchestrator.db")) as store:
+        store.execute("UPDATE orchestrator_workflow_states SET open_request_ids = '[nonsense'")
+        store.commit()
+    daemon.start()
+    with daemon.client() as client:
+        eventually(lambda: client.conversation("c")["phase"] == "completed", "the reply")
+        events = list(client.events("c"))
+        assert [e["node"] for e in events if e["type"] == "node.started"] == ["a", "b", "b"]
+        assert next(e for e in events if e["type"] == "reply.sent")["status"] == "completed"
+    daemon.wait_for("snapshot_replaced")
+
+
+def test_one_spoilt_row_does_not_hide_the_list_from_everybody(make_daemon):
+    daemon = make_daemon().start()
+    with daemon.client() as client:
+        for name in ("a", "b"):
+            client.send(name, "go", plan=diamond("wait", 0.01), wait=10)
+        with closing(sqlite3.connect(daemon.directory / "orchestrator.db", timeout=10)) as store:
+            spoil = "UPDATE orchestrator_workflow_states SET user_id = CAST(x'ff' AS TEXT) WHERE conversation_id = 'a'"
+            store.execute(spoil)
+            store.commit()
+        assert {row["conversation_id"] for row in client.conversations()} == {"a", "b"}
+        assert client.conversation("a")["phase"] == "completed"
+        assert client.status()["quarantined"]["count"] == 0
