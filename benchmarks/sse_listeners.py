@@ -1,7 +1,7 @@
 """How soon the last of a thousand listeners has an event: all on one conversation, or each on one of its own.
 
-Run it as `python -m benchmarks.sse_listeners [--quick]`. A daemon in a process of its own; plain sockets in this one read
-the streams, so that what is measured is mostly the daemon. One listener more reads nothing at all: it must harm nobody.
+Run it as `python -m benchmarks.sse_listeners [--quick]`. A daemon in a process of its own; plain sockets in this one
+read the streams, so that what is measured is mostly the daemon. One listener more reads nothing at all: it must harm nobody.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Crowd:
         self._wanted = 0
         self._all = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._writers: list[asyncio.StreamWriter] = []
 
     async def join(self, conversation_id: str) -> None:
         """Add one; returns when its stream has begun."""
@@ -42,7 +43,7 @@ class Crowd:
         writer.write(_request(conversation_id))
         await reader.readuntil(b"retry:")
         self._tasks.append(asyncio.create_task(self._read(reader)))
-        self._writers = [*getattr(self, "_writers", []), writer]
+        self._writers.append(writer)
 
     async def hear(self, wanted: int) -> None:
         """Wait until so many replies have been seen since the last time."""
@@ -138,7 +139,9 @@ def measure(listeners: int, conversations: int, rounds: int) -> dict[str, Any]:
             "PYTHONPATH": str(ROOT),
         }
         command = [sys.executable, str(ROOT / "run.py"), "serve"]
-        with subprocess.Popen(command, env=environment, cwd=folder, stderr=subprocess.PIPE, text=True) as daemon:
+        with subprocess.Popen(  # noqa: S603  # this project's own program
+            command, env=environment, cwd=folder, stderr=subprocess.PIPE, text=True
+        ) as daemon:
             assert daemon.stderr is not None
             try:
                 line = next(line for line in daemon.stderr if "listening on http" in line)

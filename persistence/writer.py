@@ -142,7 +142,7 @@ class Writer:
     def submit_row(self, row: Row, done: RowDone | None = None) -> bool:
         """Write a log, metric or dead-letter row with some later commit; False when too many wait: it is dropped.
 
-        A row that somebody waits for (`done`) does not wait for others to ride along with.
+        Dead letters do not wait for others to ride along with. `done` is told what became of the row.
         """
         with self._changed:
             if len(self._rows) >= _MAX_ROWS or self._stopping or self._lost is not None:

@@ -106,7 +106,7 @@ class Hostile:
         if self.chance.random() < 0.3:
             return msgpack.packb({**self.good(), "plan": {"nodes": [float("nan"), float("inf")]}})
         inputs = self.chance.choice(["NaN", "Infinity", "-Infinity"])
-        return self._with("plan", '{"nodes": [{"id": "a", "agent": "work", "inputs": {"x": %s}}]}' % inputs)
+        return self._with("plan", '{"nodes": [{"id": "a", "agent": "work", "inputs": {"x": ' + inputs + "}}]}")
 
     def _lone_surrogate(self) -> bytes:
         field = self.chance.choice(["text", "message_id", "user_id", "conversation_id"])

@@ -1,4 +1,4 @@
-"""The HTTP API of a real daemon is what its OpenAPI document says, for requests made from that document and against it."""
+"""The HTTP API of a real daemon is what its OpenAPI document says, for requests made from it and against it."""
 
 from __future__ import annotations
 

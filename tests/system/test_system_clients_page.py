@@ -45,9 +45,9 @@ def test_every_example_of_the_page_works(make_daemon, tmp_path):
             "PATH": os.pathsep.join([str(Path(str(CLI)).parent), os.environ["PATH"]]),
         }
         for (kind, code), (_, said) in zip(blocks, EXPECTED, strict=True):
-            if kind == "sh":  # redis-cli takes no unix:// address; the server of the test has no other
-                code = code.replace('redis-cli -u "$REDIS_URL"', f"redis-cli -s {server.socket}")
-            command = ["sh", "-ec", code] if kind == "sh" else [sys.executable, "-c", code]
+            # redis-cli takes no unix:// address, and the server of the test has no other.
+            script = code.replace('redis-cli -u "$REDIS_URL"', f"redis-cli -s {server.socket}")
+            command = ["sh", "-ec", script] if kind == "sh" else [sys.executable, "-c", script]
             done = subprocess.run(
                 command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
             )
