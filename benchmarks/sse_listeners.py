@@ -1,7 +1,7 @@
 """How soon the last of a thousand listeners has an event: all on one conversation, or each on one of its own.
 
 Run it as `python -m benchmarks.sse_listeners [--quick]`. A daemon in a process of its own; plain sockets in this one
-read the streams, so that what is measured is mostly the daemon. One listener more reads nothing at all: it must harm nobody.
+read the streams, so that what is measured is mostly the daemon. One more reads nothing at all: it must harm nobody.
 """
 
 from __future__ import annotations

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import threading
 import time
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis_running import SERVER, redis_server, until
 from redis_support import QuickRouter, opened
@@ -272,3 +274,37 @@ def test_an_unreadable_address_is_refused_without_showing_it():
     assert "secret" not in str(caught.value)
     assert Place("redis://user:secret@somewhere/").clean("the secret is out") == "the *** is out"
     assert "secret" not in Place("redis://user:secret@somewhere:1234/0").address
+
+
+def test_a_defect_ends_the_thread_and_is_told_while_an_outage_is_waited_out_and_a_new_start_waits_for_the_old_end():
+    link = Link("x", Place("redis://localhost:1"), lambda _event, **_fields: None, lambda: 0.0)
+    defects, waits, tries = [], [], []
+
+    def work(_client):
+        tries.append(threading.current_thread())
+        assert sum(one.is_alive() for one in set(tries)) == 1, "two threads work at once"
+        if len(tries) < 3:
+            raise RedisConnectionError("away")
+        if len(tries) == 3:
+            raise KeyError("ours")
+        link.up()
+        link.stopping.wait(10)
+
+    link.do(work)
+    link.start(defects.append, waits.append)
+    until(lambda: defects, "told")
+    assert len(tries) == 3
+    assert isinstance(defects[0], KeyError)
+    link.start(defects.append, waits.append)
+    until(lambda: link.connected, "up")
+    link.halt()
+    link.start(defects.append, waits.append)
+    until(lambda: len(tries) == 5 and link.connected, "up again")
+    assert link.stop(5)
+    link.start(defects.append, waits.append)
+    assert link.stop(1)
+    assert len(tries) == 5, "it was stopped for good"
+    assert len(defects) == 1
+    assert waits[-1] is None
+    assert "reconnecting after ConnectionError" in waits
+    assert link.state()["restarts"] == 2
