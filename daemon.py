@@ -22,6 +22,7 @@ from actors.dead_letters import DeadLetter
 from actors.dispatcher import ThreadDispatcher
 from actors.execution import Execution
 from actors.planner import PlannerActor
+from actors.root import Pulse
 from actors.synthesizer import SynthesizerActor
 from actors.system import ActorSystem
 from agents.registry import Registry
@@ -52,6 +53,7 @@ from supervision.breaker import BreakerSpec
 from supervision.spec import ChildSpec, RestartType
 from synthesis.load import Synthesizer, load_synthesizer
 from synthesis.template import TemplateSynthesizer
+from telemetry.systemd import ServiceManager
 from telemetry.telemetry import Telemetry
 from views import Check, Views
 from workflow.memory import MemoryLimits
@@ -78,7 +80,9 @@ class Daemon:
         *,
         version: str = VERSION,
         wrap_store: Callable[[Store], Store] | None = None,
+        service_manager: ServiceManager | None = None,
     ) -> None:
+        self._service_manager = service_manager or ServiceManager({})
         self.settings = settings
         self.telemetry = telemetry
         self.version = version
@@ -145,6 +149,7 @@ class Daemon:
             passivate_after=self.settings.passivate_after,
             admits=self._admits,
             on_failed=self._root_failed,
+            pulse=self._pulse(),
         )
         checks: dict[str, Check] = {
             "store": self._check_store,
@@ -192,6 +197,14 @@ class Daemon:
         self.system.timers.schedule(_BEAT_EVERY, self._beat_on)
         address = None if self.http is None else self.http.url
         self.telemetry.log("daemon_ready", address=address, epoch=self.epoch, resumed=len(unfinished))
+
+    def status_line(self) -> str:
+        """Return in a few words what the daemon is about."""
+        router = self.router
+        if router is None:
+            return "starting"
+        said = f"{router.live()} conversations awake, {self.load.total} requests unfinished"
+        return f"draining: {said}" if router.draining else said
 
     def drain(self, timeout: float, hurry: threading.Event | None = None) -> int:
         """Refuse new work and let running work end, at most `timeout` seconds; return how many are left unfinished.
@@ -353,6 +366,10 @@ class Daemon:
         self.telemetry.log("ownership_lost", epoch=self.epoch, error_message=reason)
         self.lost_reason = reason
         self.lost.set()
+
+    def _pulse(self) -> Pulse | None:
+        every = self._service_manager.ping_every
+        return None if every is None else Pulse(every, lambda: self._service_manager.alive(self.status_line()))
 
     def _root_failed(self, error: BaseException | None) -> None:
         kind, message = type(error).__name__, clip(str(error))
