@@ -30,6 +30,7 @@ from agents.reimport import imported_anew
 from config import Settings
 from conversation.load import Load
 from conversation.parts import Parts, RestartPolicy
+from doors import doors_plan
 from gateway.feed import Feed
 from gateway.redis_payload import Letter
 from gateway.server import HttpServer
@@ -195,7 +196,7 @@ class Daemon:
             )
             self.http.start()
         if self.redis is not None:
-            self.redis.start(unfinished)
+            router.supervise(doors_plan({"redis": self.redis.open(unfinished)}))
         self.system.timers.schedule(_CLEANUP_EVERY, self._clean_up)
         self.system.timers.schedule(_BEAT_EVERY, self._beat_on)
         address = None if self.http is None else self.http.url
@@ -476,12 +477,13 @@ class Daemon:
         return True
 
     def _keep_letter(self, address: str, reason: str, message: Any) -> bool:
-        kind = type(message).__name__
+        kind, written = type(message).__name__, None
         if isinstance(message, Letter):  # what was sent, and why in words
+            written = message.written
             reason, kind, message = f"{message.code}: {message.detail}", message.kind, message.content
         at = self.system.clock.now_ms()
         row = DeadLetterRow(at=at, address=address, reason=clip(reason), kind=kind, body=letter_body(message))
-        return self.writer.submit_row(row)
+        return self.writer.submit_row(row, written)
 
 
 def plan_limits(settings: Settings) -> PlanLimits:
