@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,5 +34,7 @@ def test_the_api_keeps_to_its_document(daemon, tmp_path):
     command += [f"{daemon.url}/openapi.json", "--no-color", *(word for pair in options.items() for word in pair)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout[-8_000:] + done.stderr[-2_000:]
-    assert "Tested: 1" in done.stdout, "hardly any route was tried"
+    tested = re.search(r"Tested: (\d+)", done.stdout)
+    assert tested is not None
+    assert int(tested[1]) >= 15, "hardly any route was tried"
     assert "Traceback" not in daemon.log.read_text(encoding="utf-8")
