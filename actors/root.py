@@ -12,6 +12,7 @@ from actors.child_plan import ChildPlan
 from actors.ref import ActorRef
 from actors.supervising import SupervisingActor
 from actors.system import ActorSystem
+from messages.lifecycle import Crash
 from supervision.intensity import Intensity
 
 ROOT_PATH: Final = "/"
@@ -60,6 +61,9 @@ class Root(SupervisingActor):
 
     def on_receive(self, message: Any) -> Any:
         """Take a beat; the rest is supervision's."""
+        if isinstance(message, Crash):
+            self.system.dead_letters.add(self.path, "nobody would start the root again", message)
+            return None
         if not isinstance(message, _Beat):
             return super().on_receive(message)
         if self._pulse is not None:
