@@ -25,6 +25,7 @@ from actors.planner import PlannerActor
 from actors.root import Pulse
 from actors.synthesizer import SynthesizerActor
 from actors.system import ActorSystem
+from actors.timers import Timers
 from agents.registry import Registry
 from agents.reimport import imported_anew
 from config import Settings
@@ -440,6 +441,11 @@ class Daemon:
             "journal_pending": journal["pending"],
             "journal_commits": journal["commits"],
             "journal_appends": journal["appends"],
+            "journal_commit_seconds": journal["commit_seconds"],
+            "store_up": float(self.writer.available),
+            "draining": float(self.router is not None and self.router.draining),
+            "timers": len(self.system.timers) if isinstance(self.system.timers, Timers) else 0,
+            "sse_clients": 0 if self.http is None else self.http.stats()["sse_clients"],
             "threads_busy": execution["busy"],
             "threads_abandoned": execution["abandoned"],
             "worker_processes": execution["processes"],
@@ -450,6 +456,11 @@ class Daemon:
             figures["agent_calls_running", name] = agent["running"]
             figures["agent_calls_waiting", name] = agent["waiting"]
             figures["agent_threads_abandoned", name] = agent["abandoned"]
+        kinds, waiting, fullest, oldest = self.system.figures()
+        figures |= {("actors_live", kind): count for kind, count in kinds.items()}
+        figures |= {"mailbox_messages": waiting, "mailbox_depth_max": fullest, "mailbox_oldest_seconds": oldest}
+        with suppress(StoreError):  # `store_up` says so
+            figures |= {("conversations", phase): count for phase, count in self.store.phase_counts().items()}
         if self.redis is not None:
             figures |= self.redis.gauges()
         return figures

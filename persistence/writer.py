@@ -183,6 +183,7 @@ class Writer:
             "appends": figures.appends,
             "appends_per_commit": round(figures.appends / batches, 2),
             "largest_commit": figures.largest_batch,
+            "commit_seconds": round(figures.seconds, 6),
             "commit_ms": round(1000 * figures.seconds / batches, 3),
             "refused": figures.refused,
             "retries": figures.retries,
