@@ -49,7 +49,8 @@ def test_sigusr1_writes_the_actors_and_all_stacks_and_disturbs_nobody(make_daemo
         path = "/conversations/c/agents/a"
         eventually(lambda: path in [row["path"] for row in client.actors()], "the agent's actor")
         daemon.signal(signal.SIGUSR1)
-        daemon.wait_for(r'"state_dump".*"thread":"agents-blocking|"thread":"agents-blocking.*"state_dump"')
+        for thread in ("agents-blocking", "MainThread"):
+            daemon.wait_for(f'"state_dump".*"thread":"{thread}')
         dumps = [json.loads(line) for line in daemon.log.read_text().splitlines() if '"state_dump"' in line]
         actors = [row["path"] for dump in dumps for row in dump.get("actors", ())]
         assert {"/", "/conversations", "/conversations/c", path} <= set(actors)
