@@ -22,16 +22,20 @@ from actors.dead_letters import DeadLetter
 from actors.dispatcher import ThreadDispatcher
 from actors.execution import Execution
 from actors.planner import PlannerActor
+from actors.root import Pulse
 from actors.synthesizer import SynthesizerActor
 from actors.system import ActorSystem
+from actors.timers import Timers
 from agents.registry import Registry
 from agents.reimport import imported_anew
 from config import Settings
 from conversation.load import Load
 from conversation.parts import Parts, RestartPolicy
+from doors import doors_plan
 from gateway.feed import Feed
 from gateway.redis_payload import Letter
 from gateway.server import HttpServer
+from gateway.tracing import Tracing
 from messages.conversation import Submit
 from messages.failure import clip
 from messages.inbound import Refused
@@ -51,6 +55,7 @@ from supervision.breaker import BreakerSpec
 from supervision.spec import ChildSpec, RestartType
 from synthesis.load import Synthesizer, load_synthesizer
 from synthesis.template import TemplateSynthesizer
+from telemetry.systemd import ServiceManager
 from telemetry.telemetry import Telemetry
 from views import Check, Views
 from workflow.memory import MemoryLimits
@@ -77,7 +82,9 @@ class Daemon:
         *,
         version: str = VERSION,
         wrap_store: Callable[[Store], Store] | None = None,
+        service_manager: ServiceManager | None = None,
     ) -> None:
+        self._service_manager = service_manager or ServiceManager({})
         self.settings = settings
         self.telemetry = telemetry
         self.version = version
@@ -91,6 +98,7 @@ class Daemon:
         self._limits = plan_limits(settings)
         self._plans = RememberedPlans()
         self.feed = Feed(telemetry.log)
+        self._tracing = Tracing(version=version) if settings.tracing else None
         kind = settings.state_storage if settings.persist_conversations else "memory"
         store = build_store(settings, kind)
         self.store: Store = store if wrap_store is None else wrap_store(store)
@@ -144,6 +152,7 @@ class Daemon:
             passivate_after=self.settings.passivate_after,
             admits=self._admits,
             on_failed=self._root_failed,
+            pulse=self._pulse(),
         )
         checks: dict[str, Check] = {
             "store": self._check_store,
@@ -174,6 +183,8 @@ class Daemon:
             for conversation_id, count in recoveries.items()
             if count > self.settings.quarantine_after
         }
+        if self._tracing is not None:
+            self.feed.subscribe(None, self._tracing.heard)
         router.resume_unfinished(unfinished, quarantined)
         if self.settings.http_address is not None:
             self.http = HttpServer(
@@ -186,11 +197,19 @@ class Daemon:
             )
             self.http.start()
         if self.redis is not None:
-            self.redis.start(unfinished)
+            router.supervise(doors_plan({"redis": self.redis.open(unfinished)}))
         self.system.timers.schedule(_CLEANUP_EVERY, self._clean_up)
         self.system.timers.schedule(_BEAT_EVERY, self._beat_on)
         address = None if self.http is None else self.http.url
         self.telemetry.log("daemon_ready", address=address, epoch=self.epoch, resumed=len(unfinished))
+
+    def status_line(self) -> str:
+        """Return in a few words what the daemon is about."""
+        router = self.router
+        if router is None:
+            return "starting"
+        said = f"{router.live()} conversations awake, {self.load.total} requests unfinished"
+        return f"draining: {said}" if router.draining else said
 
     def drain(self, timeout: float, hurry: threading.Event | None = None) -> int:
         """Refuse new work and let running work end, at most `timeout` seconds; return how many are left unfinished.
@@ -219,6 +238,8 @@ class Daemon:
         left += self.execution.stop(2.0)
         self.telemetry.flush(1.0)
         self.telemetry.use_sink(None)
+        if self._tracing is not None:
+            self._tracing.close()
         self.writer.stop(5.0)
         self.reader.stop(2.0)
         if self.epoch and not self.lost.is_set():
@@ -353,6 +374,10 @@ class Daemon:
         self.lost_reason = reason
         self.lost.set()
 
+    def _pulse(self) -> Pulse | None:
+        every = self._service_manager.ping_every
+        return None if every is None else Pulse(every, lambda: self._service_manager.alive(self.status_line()))
+
     def _root_failed(self, error: BaseException | None) -> None:
         kind, message = type(error).__name__, clip(str(error))
         self.telemetry.log("daemon_failed", error_type=kind, error_message=message)
@@ -416,6 +441,11 @@ class Daemon:
             "journal_pending": journal["pending"],
             "journal_commits": journal["commits"],
             "journal_appends": journal["appends"],
+            "journal_commit_seconds": journal["commit_seconds"],
+            "store_up": float(self.writer.available),
+            "draining": float(self.router is not None and self.router.draining),
+            "timers": len(self.system.timers) if isinstance(self.system.timers, Timers) else 0,
+            "sse_clients": 0 if self.http is None else self.http.stats()["sse_clients"],
             "threads_busy": execution["busy"],
             "threads_abandoned": execution["abandoned"],
             "worker_processes": execution["processes"],
@@ -426,6 +456,11 @@ class Daemon:
             figures["agent_calls_running", name] = agent["running"]
             figures["agent_calls_waiting", name] = agent["waiting"]
             figures["agent_threads_abandoned", name] = agent["abandoned"]
+        kinds, waiting, fullest, oldest = self.system.figures()
+        figures |= {("actors_live", kind): count for kind, count in kinds.items()}
+        figures |= {"mailbox_messages": waiting, "mailbox_depth_max": fullest, "mailbox_oldest_seconds": oldest}
+        with suppress(StoreError):  # `store_up` says so
+            figures |= {("conversations", phase): count for phase, count in self.store.phase_counts().items()}
         if self.redis is not None:
             figures |= self.redis.gauges()
         return figures
@@ -453,12 +488,13 @@ class Daemon:
         return True
 
     def _keep_letter(self, address: str, reason: str, message: Any) -> bool:
-        kind = type(message).__name__
+        kind, written = type(message).__name__, None
         if isinstance(message, Letter):  # what was sent, and why in words
+            written = message.written
             reason, kind, message = f"{message.code}: {message.detail}", message.kind, message.content
         at = self.system.clock.now_ms()
         row = DeadLetterRow(at=at, address=address, reason=clip(reason), kind=kind, body=letter_body(message))
-        return self.writer.submit_row(row)
+        return self.writer.submit_row(row, written)
 
 
 def plan_limits(settings: Settings) -> PlanLimits:

@@ -15,9 +15,9 @@ import uuid_utils
 from pykka import ActorDeadError
 
 from actors.address import Address
-from actors.child_plan import ChildPlan
+from actors.child_plan import AddChild, ChildPlan
 from actors.mailbox import Mailbox
-from actors.root import start_root
+from actors.root import Pulse, start_root
 from actors.system import ActorSystem
 from conversation.parts import Parts
 from conversation.reception import too_much
@@ -56,6 +56,7 @@ class Router:
         new_id: Callable[[], str] = lambda: str(uuid_utils.uuid7()),
         on_failed: Callable[[BaseException | None], None] = lambda _error: None,
         jobs: Iterable[ChildPlan] = (),
+        pulse: Pulse | None = None,
     ) -> None:
         """`on_failed` is told when no conversation can be reached any more; `jobs` are supervised beside them."""
         self._system = system
@@ -67,7 +68,8 @@ class Router:
         self.draining = False
         self._conversations = Address(system, PATH, Mailbox(system.mailbox_limit, system.monotonic))
         self._table = Table(self._live, parts, passivate_after)
-        start_root(system, [plan(self._table, self._conversations), *jobs], on_failed, parts.random)
+        jobs = (plan(self._table, self._conversations), *jobs)
+        self._root = start_root(system, jobs, on_failed, parts.random, pulse)
 
     def submit(self, message: UserMessage | Cancel | Pause | Resume, answer: Callable[[Answer], None]) -> None:
         """Take a message; `answer` is called exactly once, from any thread, when it is durable or refused."""
@@ -102,6 +104,10 @@ class Router:
         """Use this for conversations that wake from now on."""
         self._table.parts, self._table.passivate_after = parts, passivate_after  # for a life that is still to begin
         self._conversations.tell(Reconfigure(parts, passivate_after))
+
+    def supervise(self, job: ChildPlan) -> None:
+        """Let the root start something more, and keep it running."""
+        self._system.tell(self._root, AddChild(job))
 
     def sweep(self) -> None:
         """Look for idle conversations now instead of at the next regular time."""

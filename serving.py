@@ -19,9 +19,11 @@ from cli.terminal import words
 from config import ConfigError, Settings, cautions, diff, live_names, secret_values
 from daemon import VERSION, Daemon
 from gateway.redis_ports import BadUrl
+from gateway.tracing import TracingUnavailable
 from persistence.contract import Store, StoreIncompatible, StoreOwned, StoreUnavailable
 from persistence.open_store import UnknownStore
 from telemetry.logs import routed
+from telemetry.systemd import ServiceManager
 from telemetry.telemetry import Telemetry
 
 _TICK = 0.5
@@ -83,7 +85,9 @@ def explain_failure(error: Exception) -> tuple[int, str] | None:
         return TRY_AGAIN, f"{error}; it exits when that one has stopped"
     if isinstance(error, StoreUnavailable):
         return TRY_AGAIN, f"the store cannot be used: {error}"
-    if isinstance(error, (AgentDefinitionError, BadUrl, UnknownStore, StoreIncompatible, ConfigError)):
+    if isinstance(
+        error, (AgentDefinitionError, BadUrl, UnknownStore, StoreIncompatible, ConfigError, TracingUnavailable)
+    ):
         return BAD_CONFIGURATION, str(error)
     if isinstance(error, OSError):
         return FAILED, error.strerror or str(error)
@@ -120,12 +124,14 @@ def _run(
 ) -> int:
     daemon = None
     try:
-        daemon = Daemon(settings, telemetry, wrap_store=wrap_store)
+        manager = ServiceManager()
+        daemon = Daemon(settings, telemetry, wrap_store=wrap_store, service_manager=manager)
         daemon.start()
         calm_collector()
+        manager.ready(daemon.status_line())
         if daemon.http is not None:
             words(f"listening on {daemon.http.url}")
-        return _until_told(daemon, telemetry, reload, signals)
+        return _until_told(daemon, telemetry, reload, signals, manager)
     except Exception as error:
         explained = explain_failure(error)
         if explained is None:
@@ -139,7 +145,13 @@ def _run(
             daemon.stop()
 
 
-def _until_told(daemon: Daemon, telemetry: Telemetry, reload: Callable[[], Settings], signals: SimpleQueue[int]) -> int:
+def _until_told(
+    daemon: Daemon,
+    telemetry: Telemetry,
+    reload: Callable[[], Settings],
+    signals: SimpleQueue[int],
+    manager: ServiceManager,
+) -> int:
     while True:
         try:
             number = signals.get(timeout=_TICK)
@@ -155,8 +167,11 @@ def _until_told(daemon: Daemon, telemetry: Telemetry, reload: Callable[[], Setti
         if number == signal.SIGUSR1:
             dump_state(daemon, telemetry)
         elif number == signal.SIGHUP:
+            manager.reloading()
             _reload(daemon, telemetry, reload)
+            manager.ready(daemon.status_line())
         else:
+            manager.stopping(f"draining, at most {daemon.settings.drain_timeout:g} s")
             _drain(daemon, signals)
             return DONE
 

@@ -39,7 +39,7 @@ from actors.envelope import Envelope
 from actors.mailbox import Mailbox
 from actors.ref import ActorRef, Stop
 from actors.stop_order import StopOrder
-from messages.lifecycle import ChildFailed, ChildStopped, RestartRequested
+from messages.lifecycle import ChildFailed, ChildStopped, Crash, RestartRequested
 from supervision import children as roster_of
 from supervision.children import ChildState, EscalateNow, Outcome, Roster, StartChild, StopChild
 from supervision.directives import rule_for
@@ -131,6 +131,8 @@ class SupervisingActor(Actor):
         """Take reports, commands and questions; see `actors/child_plan.py`."""
         reply = None
         try:
+            if isinstance(message, Crash):
+                raise RestartRequested(f"restart asked for by {message.by}")  # as any failure of its own
             reply = self._take(message)
             self._pump()
         except BaseException as error:

@@ -156,6 +156,20 @@ class ActorSystem:
         actor = self._actors.get(path)
         return actor.actor_ref if actor is not None and not actor.actor_stopped.is_set() else None
 
+    def figures(self) -> tuple[dict[str, int], int, int, float]:
+        """Return live actors by kind, messages waiting in all and in the fullest mailbox, and the oldest's seconds."""
+        kinds: dict[str, int] = {}
+        waiting, fullest, oldest = 0, 0, 0.0
+        for actor in self._live():
+            kind = actor.kind or type(actor).__name__
+            kinds[kind] = kinds.get(kind, 0) + 1
+            depth = len(actor.actor_inbox)
+            if depth:
+                waiting += depth
+                fullest = max(fullest, depth)
+                oldest = max(oldest, actor.actor_inbox.oldest_age or 0.0)
+        return kinds, waiting, fullest, oldest
+
     def offer(self, ref: ActorRef[Any], message: Any) -> bool:
         """Tell an actor something from outside; False, and nothing happens, when its mailbox is full.
 

@@ -27,6 +27,7 @@ def arguments(spec: AgentSpec, call: RunNode, *, progress: Callable[[str], None]
             user_id=call.user_id,
             context=call.context,
             report=progress,
+            trace=call.traceparent,
         )
     return bound
 

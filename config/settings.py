@@ -228,6 +228,10 @@ class Settings(BaseSettings):
     trace_all: Annotated[bool, About(live=True)] = True
     """Log every operation, not only the notable ones."""
 
+    tracing: Annotated[bool, About()] = False
+    """Send OpenTelemetry spans of turns, plans and agents' calls; needs the extra `otel`. Where to is said by
+    `OTEL_EXPORTER_OTLP_ENDPOINT` and OpenTelemetry's other variables."""
+
     # Agents
 
     agents: Annotated[dict[str, dict[str, Any]], About("tables", live=True), Accepts("[agents.NAME] tables")] = {}

@@ -157,7 +157,8 @@ class Reception:
                 self._desk.tell_self(Passivate())  # what was refused leaves nothing behind
             return
         policy = message.busy_policy or self._parts.busy_policy
-        accept = Accept(submit.message_id, submit.request_id, message.text, message.user_id, submit.plan, policy)
+        said, sender = message.text, message.user_id
+        accept = Accept(submit.message_id, submit.request_id, said, sender, submit.plan, policy, message.traceparent)
         try:
             self._desk.tell_core(accept, submit=submit)
         finally:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from gateway.access import Access
+from gateway.fanout import Fanout
 from gateway.loop_bridge import LoopBridge
 from gateway.ports import FrontDoor, HttpSettings, Log, silent
 from gateway.problems import Problem
@@ -35,12 +36,14 @@ class Doorway:
     log: Log = silent
     heartbeat: float = 15.0
     """Seconds of silence after which a stream says that it is alive: well below the idle timeouts of proxies."""
-    max_streams: int = 1_000
+    max_streams: int = 2_000
+    """More are refused: each costs a file descriptor, and a system may give a process as few as 1,024."""
     access: Access = field(init=False)
     streams: int = 0
     _loop: asyncio.AbstractEventLoop | None = None
     _bridge: LoopBridge | None = None
     _threads: ReadThreads | None = None
+    _fanout: Fanout | None = None
     _closing: asyncio.Event | None = None
 
     def __post_init__(self) -> None:
@@ -61,6 +64,7 @@ class Doorway:
             self._loop = loop
             self._bridge = LoopBridge(loop)
             self._threads = ReadThreads(self._bridge)
+            self._fanout = Fanout(lambda: self.router.feed, self._bridge)
             self._closing = asyncio.Event()
 
     @property
@@ -68,6 +72,12 @@ class Doorway:
         """The way from other threads to the loop."""
         assert self._bridge is not None, "enter_loop comes first"
         return self._bridge
+
+    @property
+    def fanout(self) -> Fanout:
+        """Where live events come from."""
+        assert self._fanout is not None, "enter_loop comes first"
+        return self._fanout
 
     @property
     def closing(self) -> asyncio.Event:

@@ -17,6 +17,7 @@ from gateway.problems import Problem
 from gateway.query import MAX_WAIT, document, read_query, seconds
 from messages.events import Event, ReplySent, to_public
 from messages.inbound import Accepted, UserMessage
+from messages.trace import is_traceparent
 
 WAIT = (seconds("wait", MAX_WAIT, "Seconds to wait for the reply; 0 gives the reply only if it is already there."),)
 
@@ -44,6 +45,9 @@ def message_routes(door: Doorway) -> APIRouter:
             {"conversation_id": conversation_id, "type": "user_message"},
         )
         assert isinstance(message, UserMessage)
+        traceparent = request.headers.get("traceparent", "")
+        if message.traceparent is None and is_traceparent(traceparent):  # one that is none is no reason to refuse
+            message = message.model_copy(update={"traceparent": traceparent})
         if wait is None:
             return _accepted(await door.submit(message))
         return await _submit_and_wait(door, message, wait, request.receive)

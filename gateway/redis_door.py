@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from gateway.ports import FrontDoor, Log, silent
@@ -48,13 +50,21 @@ class RedisDoor:
         }
         self.inbox = Inbox(self._stream, self._links["inbox"], router, **shared)
         self.listener = Listener(prefix, self._links["pubsub"], router, **shared)
+        for name, part in (("events", self.publisher), ("inbox", self.inbox), ("pubsub", self.listener)):
+            self._links[name].do(part.work)
+
+    def open(self, unfinished: list[str]) -> Mapping[str, Link]:
+        """Return what somebody has to start and to start again, and listen for events from now on.
+
+        `unfinished` are conversations whose newest events a daemon that died may not have passed on.
+        """
+        self.publisher.listen(unfinished)
+        return MappingProxyType(self._links)
 
     def start(self, unfinished: list[str]) -> None:
-        """Begin; `unfinished` are conversations whose newest events a daemon that died may not have passed on."""
-        self.publisher.listen(unfinished)
-        self._links["events"].start(self.publisher.work)
-        self._links["inbox"].start(self.inbox.work)
-        self._links["pubsub"].start(self.listener.work)
+        """Open, and start everything without supervision."""
+        for link in self.open(unfinished).values():
+            link.start()
 
     def stop(self, timeout: float = 3.0) -> bool:
         """Read nothing more, settle what is answered, send what was handed over; return whether all ended in time."""
@@ -88,7 +98,9 @@ class RedisDoor:
                 for name, link in down.items()
             )
             raise RuntimeError(said)
-        return f"connected; {self._stream.pending_count or 0} pending, {self._stream.unread or 0} unread in the inbox"
+        restarts = sum(int(link.state()["restarts"]) for link in self._links.values())
+        waiting = f"{self._stream.pending_count or 0} pending, {self._stream.unread or 0} unread in the inbox"
+        return f"connected; {waiting}; {restarts} restarts"
 
     def status(self) -> dict[str, Any]:
         """Return what `status` shows."""

@@ -262,11 +262,11 @@ class Inbox:
     def _end(self, client: Redis) -> None:
         """Settle what is answered in time; what is not stays pending, and its deliveries are not held against it."""
         deadline = self._now() + 1.0
-        while self._under_way() and self._now() < deadline:
+        while (self._under_way() or self._settling.waiting) and self._now() < deadline:
             self._rest(0.01)
             self._take_answers()
         self._take_answers()
-        self._settling.flush(client, at_once=True)
+        self._settling.flush(client)
         self._stream.forgive(client, self._lanes.ids())
 
     def _say_gone(self, client: Redis) -> None:

@@ -17,6 +17,7 @@ from redis.retry import Retry
 
 from gateway.ports import Log
 from gateway.redis_ports import BadUrl
+from persistence.contract import StoreUnavailable
 
 ANSWER_WITHIN = 2.0
 """Seconds for an answer of the server; a connection that is slower is given up as half-open."""
@@ -27,6 +28,9 @@ STEADY = 5.0
 """Seconds of work after which a failure counts as the first one again."""
 
 Jitter = Callable[[], float]
+Work = Callable[[Redis], None]
+_EXPECTED = (RedisError, OSError, StoreUnavailable)
+"""Outages of the server and of the store; whatever else escapes the work is a defect of ours."""
 
 
 class Place:
@@ -65,8 +69,9 @@ class Place:
 
 
 class Link:
-    """Runs `work(client)` in a thread until `stop`; whatever it raises is said, and it is run again after a while.
+    """Runs `work(client)` in a thread until it is halted; outages are said, and it is run again after a while.
 
+    A defect ends the thread and is told to who started it; if nobody wants to know, it is treated like an outage.
     `work` calls `up` when the server has answered all that is needed to be of use, and returns when `stopping` is set.
     """
 
@@ -87,15 +92,45 @@ class Link:
         self._failures = 0
         self._told: str | None = None
         self._thread: threading.Thread | None = None
+        self._work: Work | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+        self._starts = 0
+        self._ended: Callable[[BaseException], None] | None = None
+        self._waits: Callable[[str | None], None] = lambda _reason: None
 
-    def start(self, work: Callable[[Redis], None]) -> None:
-        """Begin."""
-        self._thread = threading.Thread(target=self._run, args=(work,), name=f"redis-{self.name}", daemon=True)
-        self._thread.start()
+    def do(self, work: Work) -> None:
+        """Say what to do; not while it runs."""
+        self._work = work
+
+    def start(
+        self,
+        ended: Callable[[BaseException], None] | None = None,
+        waits: Callable[[str | None], None] = lambda _reason: None,
+    ) -> None:
+        """Begin, after the end of an earlier thread; nothing happens once it was stopped.
+
+        `ended` is told of a defect, `waits` what it waits for, None when the server serves us; from any thread.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._ended, self._waits = ended, waits
+            self._starts += 1
+            self._thread = threading.Thread(
+                target=self._run, args=(self._starts, self._thread), name=f"redis-{self.name}", daemon=True
+            )
+            self._thread.start()
+
+    def halt(self) -> None:
+        """Let the thread end soon; it may be started again."""
+        self.stopping.set()
 
     def stop(self, timeout: float) -> bool:
-        """Ask the work to end; return whether it did within `timeout` seconds."""
-        self.stopping.set()
+        """End it for good; return whether it did within `timeout` seconds."""
+        with self._lock:
+            self._closed = True
+            self.stopping.set()
         thread = self._thread
         if thread is None:
             return True
@@ -110,6 +145,7 @@ class Link:
         self.reconnects += self._ups > 0
         self._ups += 1
         self._told = None
+        self._waits(None)
         self._log("redis_connected", link=self.name, address=self._place.address, reconnects=self.reconnects)
 
     def state(self) -> dict[str, Any]:
@@ -119,20 +155,33 @@ class Link:
             "since": round(self.since, 3),
             "last_error": self.last_error,
             "reconnects": self.reconnects,
+            "restarts": max(0, self._starts - 1),
         }
 
-    def _run(self, work: Callable[[Redis], None]) -> None:
+    def _run(self, number: int, before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join()  # what the work has in hand belongs to one thread
+        with self._lock:
+            if self._closed or number != self._starts:
+                return
+            self.stopping.clear()
+        self._waits(f"connecting to {self._place.address}")
         while not self.stopping.is_set():
             client: Redis | None = None
             try:
                 client = self._place.connect()
-                work(client)
-            except BaseException as error:  # noqa: BLE001  # a thread that dies of an error shuts its door for good: tried again
-                self.stopping.wait(self._down(error))
+                assert self._work is not None
+                self._work(client)
+            except BaseException as error:  # noqa: BLE001  # a thread that dies unnoticed shuts its door: told, or tried again
+                delay = self._down(error)
+                if self._ended is not None and not isinstance(error, _EXPECTED):
+                    self._ended(error)
+                    return
+                self.stopping.wait(delay)
             finally:
                 if client is not None:
                     _close(client)
-        self.connected = False
+        self.connected, self.since = False, time.time()
 
     def _down(self, error: BaseException) -> float:
         """Note a failure; return how long to wait."""
@@ -144,6 +193,7 @@ class Link:
         delay: float = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(self._failures, 10))
         delay *= 1 + 0.2 * self._jitter()
         self._failures += 1
+        self._waits(f"reconnecting after {type(error).__name__}")
         self.last_error = self._place.clean(f"{type(error).__name__}: {error}")[:500]
         # An outage is said once, and again when its reason changes: refused at first, then a wrong password.
         kind = type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,8 @@ class Letter:
     """The message itself, as plain as it can be had: it may be sent again."""
     comes_again: bool = False
     """True when it may be declined now: the stream still has it."""
+    written: Callable[[bool], None] | None = None
+    """Told, from any thread, that it is in the store, or that the store could not take it."""
 
 
 def from_channel(data: bytes, conversation_id: str | None, *, max_bytes: int) -> Inbound:

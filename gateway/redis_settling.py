@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from redis import Redis
 
@@ -13,8 +14,8 @@ from gateway.redis_ports import Bury, Tell
 from gateway.redis_stream import InboxStream
 from messages.inbound import Refused
 
-LETTER_WRITTEN = 1.5
-"""Seconds until a dead letter handed to the writer is in the store; its entry is acknowledged after that."""
+_LOOK_EVERY = 0.05
+"""Seconds between looks for dead letters that have been written meanwhile."""
 _AT_ONCE = 500
 
 
@@ -28,14 +29,15 @@ class Settling:
         self._log = log
         self._now = clock
         self._settled: list[str] = []
-        self._buried: deque[tuple[float, str]] = deque()
+        self._buried: set[str] = set()
+        self._written: deque[tuple[str, bool]] = deque()
         self._forgiven: list[str] = []
         self.refused = 0
         self.lost = 0
 
     def __contains__(self, entry_id: str) -> bool:
         """Whether an entry has ended and the server only does not know it."""
-        return entry_id in self._settled or any(entry_id == one for _, one in self._buried)
+        return entry_id in self._settled or entry_id in self._buried
 
     def accept(self, entry_id: str) -> None:
         """End an entry that is journaled."""
@@ -50,7 +52,10 @@ class Settling:
         kind = "unreadable" if message is None else message.type
         raw = fields.get(FIELD)
         content = message if message is not None else readable(raw if raw is not None else repr(fields).encode())
-        if not self._bury(Letter(address, answer.code, answer.detail, kind, content, comes_again=True)):
+        letter = Letter(address, answer.code, answer.detail, kind, content, True, partial(self._note, entry_id))
+        self._buried.add(entry_id)  # before it is handed over: it may be written at once
+        if not self._bury(letter):
+            self._buried.discard(entry_id)
             return False
         self.refused += 1
         conversation_id = None if message is None else message.conversation_id
@@ -63,7 +68,6 @@ class Settling:
             code=answer.code,
             reason=answer.detail[:500],
         )
-        self._buried.append((self._now() + LETTER_WRITTEN, entry_id))
         if conversation_id is not None:
             self._tell(conversation_id, message_id, answer)
         return True
@@ -79,10 +83,13 @@ class Settling:
         """Hold an entry's deliveries so far not against it."""
         self._forgiven.append(entry_id)
 
-    def flush(self, client: Redis, *, at_once: bool = False) -> None:
-        """Tell the server; `at_once`: also of those whose dead letter may not be written yet."""
-        while self._buried and (at_once or self._buried[0][0] <= self._now()):
-            self._settled.append(self._buried.popleft()[1])
+    def flush(self, client: Redis) -> None:
+        """Tell the server. An entry whose dead letter is not in the store stays pending and comes again."""
+        while self._written:
+            entry_id, kept = self._written.popleft()
+            self._buried.discard(entry_id)
+            if kept:
+                self._settled.append(entry_id)
         if self._forgiven:
             self._stream.forgive(client, self._forgiven)
             self._forgiven.clear()
@@ -92,5 +99,15 @@ class Settling:
             del self._settled[: len(some)]
 
     def due(self) -> float | None:
-        """Return when there is something to tell next."""
-        return self._buried[0][0] if self._buried else None
+        """Return when to look again whether there is something to tell."""
+        if self._written or self._settled:
+            return self._now()
+        return self._now() + _LOOK_EVERY if self._buried else None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether dead letters are not in the store yet."""
+        return len(self._buried) > len(self._written)
+
+    def _note(self, entry_id: str, kept: bool) -> None:  # a callback's only answer
+        self._written.append((entry_id, kept))

@@ -72,10 +72,7 @@ class EventStream(Response):
         door = self._door
         if door.streams >= door.max_streams:
             raise Problem("too_many_streams", f"{door.streams} clients follow events, which is all that are taken")
-        bridge = door.bridge
-        unsubscribe = door.router.feed.subscribe(
-            self._conversation_id, lambda event: bridge.call(self._arrived, event), quick=True
-        )
+        unsubscribe = door.fanout.follow(self._conversation_id, self._arrived)
         door.streams += 1
         watch = asyncio.create_task(self._watch(receive))
         try:
@@ -85,6 +82,9 @@ class EventStream(Response):
             with suppress(Problem):  # the store is gone: the client comes back with the last id it has seen
                 await self._follow(send, page[-1].seq if page else last)
             await self._send(send, b"", more=False)
+        except TimeoutError:
+            # It took nothing for so long that no last word would reach it; its Last-Event-ID brings it up to date.
+            door.log("stream_dropped", conversation_id=self._conversation_id, timeout=SEND_TIMEOUT)
         finally:
             unsubscribe()
             door.streams -= 1

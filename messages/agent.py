@@ -28,6 +28,8 @@ class RunNode:
     contract: str
     idempotency_key: str
     """The same for every attempt of this node, so that a receiver can drop a repeated effect."""
+    traceparent: str | None = None
+    """The trace context the request came with."""
 
 
 @dataclass(frozen=True, slots=True)

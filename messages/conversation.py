@@ -19,6 +19,7 @@ class Accept:
     user_id: str | None
     plan: ResolvedPlan | None
     busy_policy: BusyPolicy
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

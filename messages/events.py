@@ -48,6 +48,8 @@ class MessageAccepted(EventBase):
     """True when the client sent a plan along."""
     next: bool = False
     """True when it goes before the messages already waiting (`interrupt`, `rollback`)."""
+    traceparent: str | None = None
+    """The sender's trace context, if it had one."""
 
 
 class MessageRefused(EventBase):

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from messages.base import ConversationId, Message, MessageId
 from messages.plan import Plan
+from messages.trace import is_traceparent
 
 BusyPolicy = Literal["enqueue", "reject", "interrupt", "rollback"]
 
@@ -15,6 +16,13 @@ BusyPolicy = Literal["enqueue", "reject", "interrupt", "rollback"]
 def _no_nul(text: str) -> str:
     if "\x00" in text:
         message = "must not contain a NUL character"
+        raise ValueError(message)
+    return text
+
+
+def _traceparent(text: str) -> str:
+    if not is_traceparent(text):
+        message = "must be a W3C trace context: 00-<32 digits>-<16 digits>-<2 digits>, hexadecimal in lower case"
         raise ValueError(message)
     return text
 
@@ -35,6 +43,8 @@ class UserMessage(Message):
     """Runs instead of a planned one."""
     busy_policy: BusyPolicy | None = None
     """What to do when a request is running; the daemon's `busy_policy` when absent."""
+    traceparent: Annotated[str, AfterValidator(_traceparent)] | None = None
+    """The sender's trace context (W3C); over HTTP the header of that name says the same."""
 
 
 class Cancel(Message):

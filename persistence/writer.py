@@ -29,6 +29,8 @@ from persistence.contract import (
 
 Done = Callable[[Outcome], None]
 Row = OperationRow | MetricRow | DeadLetterRow
+RowDone = Callable[[bool], None]
+"""Told from the writer's thread that a row is durable, or that it was dropped; not told when the daemon ends first."""
 Pause = float | None
 """Seconds to wait unless the writer is stopped; None: until there is something to write, or it is stopped."""
 
@@ -76,7 +78,8 @@ class Writer:
         self._changed = threading.Condition()
         self._pending: deque[tuple[Append, Done]] = deque()
         self._in_hand: list[tuple[Append, Done]] = []
-        self._rows: deque[Row] = deque()
+        self._rows: deque[tuple[Row, RowDone | None]] = deque()
+        self._rows_kept = True
         self._rows_due = 0.0
         self._undecided: dict[str, int] = {}
         self._after: dict[str, list[Callable[[], None]]] = {}
@@ -136,13 +139,16 @@ class Writer:
                 return
         call()
 
-    def submit_row(self, row: Row) -> bool:
-        """Write a log, metric or dead-letter row with some later commit; False when too many wait: it is dropped."""
+    def submit_row(self, row: Row, done: RowDone | None = None) -> bool:
+        """Write a log, metric or dead-letter row with some later commit; False when too many wait: it is dropped.
+
+        Dead letters do not wait for others to ride along with. `done` is told what became of the row.
+        """
         with self._changed:
             if len(self._rows) >= _MAX_ROWS or self._stopping or self._lost is not None:
                 self._figures.rows_dropped += 1
                 return False
-            self._rows.append(row)
+            self._rows.append((row, done))
             # A person or a sender waits for a dead letter to be kept; what is logged can wait for company.
             due = time.monotonic() + (0.0 if isinstance(row, DeadLetterRow) else _ROWS_WAIT)
             if len(self._rows) == 1 or due < self._rows_due:
@@ -177,6 +183,7 @@ class Writer:
             "appends": figures.appends,
             "appends_per_commit": round(figures.appends / batches, 2),
             "largest_commit": figures.largest_batch,
+            "commit_seconds": round(figures.seconds, 6),
             "commit_ms": round(1000 * figures.seconds / batches, 3),
             "refused": figures.refused,
             "retries": figures.retries,
@@ -206,10 +213,12 @@ class Writer:
     def _work(self) -> Generator[Pause]:
         while True:
             yield None
-            batch, rows = self._gather()
+            batch, waiting = self._gather()
+            rows = [row for row, _ in waiting]
             if not batch and not rows:
                 return
             self._in_hand = batch
+            self._rows_kept = True
             try:
                 outcomes = yield from self._commit([append for append, _ in batch], rows)
             except OwnershipLost as error:
@@ -221,6 +230,7 @@ class Writer:
                 return
             for (_append, done), outcome in zip(batch, outcomes, strict=True):
                 self._tell(done, outcome)
+            self._tell_rows(waiting)
             self._in_hand = []
             self._decided(batch)
             if self._losing is not None:
@@ -235,7 +245,7 @@ class Writer:
                     break
                 self._changed.wait(left)
 
-    def _gather(self) -> tuple[list[tuple[Append, Done]], list[Row]]:
+    def _gather(self) -> tuple[list[tuple[Append, Done]], list[tuple[Row, RowDone | None]]]:
         with self._changed:
             batch = [self._pending.popleft() for _ in range(min(len(self._pending), self._max_batch))]
             rows = [self._rows.popleft() for _ in range(min(len(self._rows), _ROWS_PER_COMMIT))]
@@ -295,7 +305,9 @@ class Writer:
             self._store.commit((), rows)
         except OwnershipLost as lost:  # the appends before are durable, and are told so
             self._losing = str(lost)
-        except Exception as error:  # noqa: BLE001  # nobody waits for these rows
+            self._rows_kept = False
+        except Exception as error:  # noqa: BLE001  # who waits for one of these rows is told that it was dropped
+            self._rows_kept = False
             self._figures.rows_dropped += len(rows)
             failed = {"error_type": type(error).__name__, "error_message": str(error)}
             self._log("rows_dropped", level="warning", rows=len(rows), **failed)
@@ -360,6 +372,16 @@ class Writer:
         except Exception as error:  # noqa: BLE001  # one listener's trouble must not reach the others
             failed = {"error_type": type(error).__name__, "error_message": str(error)}
             self._log("commit_callback_failed", level="error", **failed)
+
+    def _tell_rows(self, rows: Sequence[tuple[Row, RowDone | None]]) -> None:
+        for _, done in rows:
+            if done is None:
+                continue
+            try:
+                done(self._rows_kept)
+            except Exception as error:  # noqa: BLE001  # one listener's trouble must not reach the others
+                failed = {"error_type": type(error).__name__, "error_message": str(error)}
+                self._log("commit_callback_failed", level="error", **failed)
 
     def _count(self, outcomes: Sequence[Outcome], rows: int, seconds: float) -> None:
         figures = self._figures

@@ -232,6 +232,11 @@ EVENTS: Final[dict[str, Event]] = {
     "redis_connected": Event(
         "info", "A link of the Redis door is up: inbox, pubsub or events.", ("address", "link", "reconnects"), _BOTH
     ),
+    "stream_dropped": Event(
+        "warning",
+        "A client that follows events accepted nothing for so long that it was let go.",
+        ("timeout",),
+    ),
     "redis_lost": Event(
         "warning",
         "Redis does not serve a link; the daemon goes on without it.",

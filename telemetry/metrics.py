@@ -88,9 +88,11 @@ GAUGES: Final[dict[str, tuple[str, str]]] = {
     "mailbox_messages": ("Messages waiting in all mailboxes.", ""),
     "mailbox_depth_max": ("Messages waiting in the fullest mailbox.", ""),
     "mailbox_oldest_seconds": ("Age of the oldest message waiting.", ""),
-    "commit_batch_appends": ("Appends in the newest commit.", ""),
-    "commit_seconds": ("How long the newest commit took.", ""),
-    "commit_waiting": ("Appends waiting for a commit.", ""),
+    "journal_commits": ("Commits since the start.", ""),
+    "journal_appends": ("Steps committed since the start.", ""),
+    "journal_commit_seconds": ("Seconds spent in commits since the start.", ""),
+    "journal_pending": ("Steps that wait for a commit.", ""),
+    "worker_processes": ("Processes of agents.", ""),
     "store_up": ("1 when the store takes writes.", ""),
     "redis_up": ("1 when Redis answers.", ""),
     "redis_reconnects": ("Connections to Redis that came back, since the start.", ""),
@@ -113,7 +115,6 @@ GAUGES: Final[dict[str, tuple[str, str]]] = {
     "timers": ("Timers running.", ""),
     "sse_clients": ("Clients that follow events.", ""),
     "draining": ("1 while the daemon stops.", ""),
-    "loop_lag_seconds": ("How late the event loop runs.", ""),
 }
 """What a source may report to `Metrics.collect`: meaning, and the label if the name has one."""
 

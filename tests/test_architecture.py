@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "supervisor": {"messages", "workflow", "supervision", "actors", "conversation", *CODECS},
     "conversations": {"messages", "supervision", "actors", "conversation", "supervisor"},
     "router": {"messages", "actors", "conversation", "conversations"},
+    "doors": {"messages", "supervision", "actors"},
     "gateway": {"messages", "router", "persistence", "telemetry"},
     "cli": {"config", "messages", "gateway", "telemetry"},
     "examples": {"agents"},

@@ -89,6 +89,7 @@ def _accept(step: Step, message: Accept) -> None:
         user_id=message.user_id,
         planned=message.plan is not None,
         next=ahead,
+        traceparent=message.traceparent,
     )
     if message.plan is not None:
         _draft(step, message.request_id, message.plan.nodes, message.plan.answer, "client")

@@ -51,6 +51,7 @@ def _accepted(state: State, event: MessageAccepted) -> State:
         accepted_seq=event.seq,
         text=event.text,
         user_id=event.user_id,
+        traceparent=event.traceparent,
     )
     if state.request is None:
         return state.changed(seq=event.seq, request=request.changed(begun_at=event.at))

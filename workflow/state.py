@@ -133,6 +133,8 @@ class Request(_Frozen):
     """Sequence number of the newest `plan.drafted`."""
     begun_at: int | None = None
     """When its turn came, in milliseconds since the epoch; None while it waits."""
+    traceparent: str | None = None
+    """The trace context it came with."""
 
 
 @dataclass(frozen=True)

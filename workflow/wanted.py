@@ -126,6 +126,7 @@ def command(state: State, child: Child, context: str) -> DraftPlan | RunNode | S
             context=context,
             contract=spec.contract if child.agent == spec.agent else "",
             idempotency_key=f"{request.request_id}:{child.node}:{node.plan_seq}",
+            traceparent=request.traceparent,
         )
     return synthesize(state, context, child.attempt)
 

@@ -92,6 +92,8 @@ def opened(
 
     def bury(letter: Letter) -> bool:
         letters.append(letter)
+        if letter.written is not None:
+            letter.written(True)
         return True
 
     def log(event: str, /, **fields: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 from redis_running import CLI, SERVER, redis_server, until
 from redis_support import QuickRouter, opened
 
-from gateway import redis_inbox, redis_pubsub, redis_settling
+from gateway import redis_inbox, redis_pubsub
 from messages.inbound import Refused
 
 pytestmark = pytest.mark.skipif(SERVER is None, reason="there is no redis-server here")
@@ -34,12 +34,6 @@ def server(shared):
     with shared.client() as client:
         client.flushall()
     return shared
-
-
-@pytest.fixture(autouse=True)
-def quick_letters(monkeypatch):
-    """No writer is behind these doors whose commit had to be waited for."""
-    monkeypatch.setattr(redis_settling, "LETTER_WRITTEN", 0.05)
 
 
 @pytest.fixture
@@ -248,6 +242,8 @@ class TestStream:
             def bury(letter):
                 offered.append(letter)
                 at.letters.extend([letter] * len(willing))
+                if willing:
+                    letter.written(True)
                 return bool(willing)
 
             at.door.inbox._settling._bury = bury
@@ -258,6 +254,30 @@ class TestStream:
             willing.append(True)
             until(at.settled, "settled")
             assert len(at.letters) == 1
+
+    def test_an_entry_is_acknowledged_when_its_dead_letter_is_in_the_store_and_not_before(
+        self, server, redis, monkeypatch
+    ):
+        monkeypatch.setattr(redis_inbox, "_IDLE_MS", 50)
+        monkeypatch.setattr(redis_inbox, "_SWEEP_EVERY", 0.05)
+        with opened(server) as at:
+            offered = []
+
+            def bury(letter):
+                offered.append(letter)
+                return True
+
+            at.door.inbox._settling._bury = bury
+            redis.xadd("orch:inbox", {"message": "rubbish"})
+            until(lambda: offered, "handed over")
+            redis.xadd("orch:inbox", {"message": body("another")})
+            until(lambda: "another" in at.router.texts, "the door goes on")
+            assert redis.xpending("orch:inbox", "orchestrator")["pending"] >= 1
+            offered[0].written(False)
+            until(lambda: len(offered) >= 2, "it came again")
+            assert redis.xlen("orch:inbox") == 1
+            offered[-1].written(True)
+            until(at.settled, "settled")
 
 
 def mutated(chance: random.Random, good: bytes) -> bytes:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import threading
 import time
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis_running import SERVER, redis_server, until
 from redis_support import QuickRouter, opened
 
-from gateway import redis_settling
 from gateway.redis_link import Link, Place
 from gateway.redis_ports import BadUrl
 from messages.inbound import Refused
@@ -193,8 +194,7 @@ def acl_rules() -> list[str]:
     return found.group(1).replace("\\\n", " ").split()
 
 
-def test_the_documented_rights_are_enough_and_narrowed_ones_are_waited_out(server, redis, monkeypatch):
-    monkeypatch.setattr(redis_settling, "LETTER_WRITTEN", 0.05)
+def test_the_documented_rights_are_enough_and_narrowed_ones_are_waited_out(server, redis):
     rules = [rule if rule[0] not in "<>" else ">secret" for rule in acl_rules()]
     redis.execute_command("ACL", "SETUSER", "orchestrator", *rules)
     redis.xgroup_create("orch:inbox", "orchestrator", id="0", mkstream=True)
@@ -258,7 +258,8 @@ def test_work_that_fails_for_any_reason_is_tried_again_with_growing_waits():
             raise KeyError("ours")
         raise MemoryError
 
-    link.start(work)
+    link.do(work)
+    link.start()
     link._thread.join(10)
     assert not link._thread.is_alive()
     waits = [after - before for before, after in pairwise(tries)]
@@ -273,3 +274,37 @@ def test_an_unreadable_address_is_refused_without_showing_it():
     assert "secret" not in str(caught.value)
     assert Place("redis://user:secret@somewhere/").clean("the secret is out") == "the *** is out"
     assert "secret" not in Place("redis://user:secret@somewhere:1234/0").address
+
+
+def test_a_defect_ends_the_thread_and_is_told_while_an_outage_is_waited_out_and_a_new_start_waits_for_the_old_end():
+    link = Link("x", Place("redis://localhost:1"), lambda _event, **_fields: None, lambda: 0.0)
+    defects, waits, tries = [], [], []
+
+    def work(_client):
+        tries.append(threading.current_thread())
+        assert sum(one.is_alive() for one in set(tries)) == 1, "two threads work at once"
+        if len(tries) < 3:
+            raise RedisConnectionError("away")
+        if len(tries) == 3:
+            raise KeyError("ours")
+        link.up()
+        link.stopping.wait(10)
+
+    link.do(work)
+    link.start(defects.append, waits.append)
+    until(lambda: defects, "told")
+    assert len(tries) == 3
+    assert isinstance(defects[0], KeyError)
+    link.start(defects.append, waits.append)
+    until(lambda: link.connected, "up")
+    link.halt()
+    link.start(defects.append, waits.append)
+    until(lambda: len(tries) == 5 and link.connected, "up again")
+    assert link.stop(5)
+    link.start(defects.append, waits.append)
+    assert link.stop(1)
+    assert len(tries) == 5, "it was stopped for good"
+    assert len(defects) == 1
+    assert waits[-1] is None
+    assert "reconnecting after ConnectionError" in waits
+    assert link.state()["restarts"] == 2

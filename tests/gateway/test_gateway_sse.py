@@ -307,3 +307,22 @@ def test_the_client_reads_all_pages(server, started):
         assert len(list(client.conversations(limit=25))) == 25
         assert [e["seq"] for e in client.events("c1")] == list(range(1, 11))
         assert [e["seq"] for e in client.events("c1", after=4, limit=3)] == [5, 6, 7]
+
+
+def test_a_client_that_accepts_nothing_is_let_go_and_harms_nobody(http, started, server, monkeypatch):
+    """It gets no last word, because it takes none; it may come back with the last id it has seen."""
+    monkeypatch.setattr("gateway.sse.SEND_TIMEOUT", 0.3)
+    told = []
+    monkeypatch.setattr(server.app.state.door, "log", lambda event, **fields: told.append((event, fields)))
+    address = (http.base_url.host, http.base_url.port)
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        deaf.connect(address)
+        deaf.sendall(f"GET {EVENTS} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode())
+        until(lambda: server.stats() == {"sse_clients": 1})
+        for _ in range(200):
+            started.progress("c1", "x" * 100_000)
+        until(lambda: any(event == "stream_dropped" for event, _ in told))
+        until(lambda: server.stats() == {"sse_clients": 0})
+    with Reader(http, **{"last-event-id": "3"}) as reader:
+        assert reader.ids(7) == list(range(4, 11))

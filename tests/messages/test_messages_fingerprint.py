@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from messages.inbound import UserMessage
 from router import fingerprint
 
-TEXT = st.text(max_size=20)
+TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), max_size=20)
 PLANS = (
     st.none()
     | st.just({"answer": "yes"})

@@ -240,7 +240,8 @@ class World:
         self.demand(not left, "stops on time", ", ".join(left))
         life.writer.stop(5.0)
         life.store.close()
-        self.kill(life)
+        if not life.dead:  # its root may have given up while it was stopped
+            self.kill(life)
 
     # The end of trouble
 

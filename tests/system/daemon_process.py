@@ -119,7 +119,7 @@ class DaemonProcess:
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
-        with process.stderr, self.log.open("ab") as log:
+        with process.stderr, self.log.open("ab", buffering=0) as log:
             for line in process.stderr:
                 log.write(line)
                 with self._heard:

@@ -144,6 +144,49 @@ def test_a_daemon_serves_http_while_redis_is_away_and_says_so(make_daemon, serve
         assert b"orchestrator_redis_up 1.0" in get(daemon, "/metrics").content
 
 
+def test_the_links_are_actors_that_say_their_state_and_are_restarted_by_their_path(make_daemon, server, redis):
+    """Each alone, all of a door together, and with the server away they live on and say what they wait for."""
+    daemon = make_daemon(redis_url=server.url).start()
+    links = [f"/doors/redis/{name}" for name in ("events", "inbox", "pubsub")]
+
+    def rows():
+        with daemon.client() as client:
+            return {row["path"]: row for row in client.actors() if row["path"].startswith("/doors")}
+
+    def connected():
+        return get(daemon, "/readyz").json()["checks"]["redis"]["ok"]
+
+    eventually(connected, "connected")
+    assert set(rows()) == {"/doors", "/doors/redis", *links}
+    assert all(rows()[path]["current"] is None for path in links)
+    with daemon.client() as client:
+        client.restart("/doors/redis/inbox")
+        eventually(lambda: rows()["/doors/redis/inbox"]["restarts"] == 1, "restarted")
+        assert "operator" in rows()["/doors/redis/inbox"]["last_cause"]
+        eventually(lambda: get(daemon, "/api/v1/status").json()["redis"]["inbox"]["restarts"] == 1, "told")
+        redis.xadd("orch:inbox", {"message": message("c")})
+        until(lambda: settled(redis), "the new life reads")
+        client.restart("/doors/redis")
+        eventually(lambda: get(daemon, "/api/v1/status").json()["redis"]["pubsub"]["restarts"] == 1, "all of them")
+        eventually(connected, "connected again")
+        until(lambda: redis.publish("orch:inject:c", "hello"), "listening again")
+    server.kill()
+    eventually(lambda: all("reconnecting" in (rows()[path]["current"] or "") for path in links), "what they wait for")
+    server.start()
+    eventually(connected, "connected again")
+    eventually(lambda: all(rows()[path]["current"] is None for path in links), "nothing to wait for")
+
+
+def test_a_refused_message_is_settled_soon_after_its_dead_letter(make_daemon, server, redis):
+    daemon = make_daemon(redis_url=server.url).start()
+    eventually(lambda: get(daemon, "/readyz").json()["checks"]["redis"]["ok"], "connected")
+    began = time.monotonic()
+    redis.xadd("orch:inbox", {"message": "rubbish"})
+    until(lambda: redis.xlen("orch:inbox") == 0, "settled")
+    assert time.monotonic() - began < 1
+    assert get(daemon, "/api/v1/deadletters").json()["dead_letters"], "it was not in the store before"
+
+
 def test_a_daemon_starts_without_redis_and_stops_in_time(make_daemon, server):
     server.kill()
     daemon = make_daemon(redis_url=server.url).start()

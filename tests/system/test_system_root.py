@@ -16,6 +16,7 @@ from actors.child_plan import GaveUp
 from conversations import PATH, ResumeSome
 from messages.inbound import Cancel, Refused
 from messages.lifecycle import Crash
+from telemetry.systemd import ServiceManager
 
 BROKEN = ResumeSome("many")  # type: ignore[arg-type]  # what it is for: nobody can take it apart
 
@@ -108,7 +109,9 @@ def test_a_root_that_gives_up_ends_the_daemon_with_exit_code_1_and_says_why(talk
     talk.daemon.system.find(PATH).tell(BROKEN)
     wait_until(lambda: talk.daemon.failed is not None)
     assert talk.say("x", one("quick")).code == "draining"
-    code = serving._until_told(talk.daemon, talk.daemon.telemetry, lambda: talk.daemon.settings, SimpleQueue())
+    code = serving._until_told(
+        talk.daemon, talk.daemon.telemetry, lambda: talk.daemon.settings, SimpleQueue(), ServiceManager({})
+    )
     assert code == 1
     said = capsys.readouterr().err
     assert "the daemon cannot go on: GaveUp: conversations: more than 5 restarts within 60 s; causes:" in said

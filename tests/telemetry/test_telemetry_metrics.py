@@ -114,7 +114,9 @@ def test_counts_are_exact_under_threads(telemetry):
 def test_sources_are_asked_at_every_scrape_and_may_fail(telemetry):
     """One broken source hides neither the others nor the page."""
     live = [3]
-    telemetry.collect(lambda: {"conversations_live": live[0], ("conversations", "failed"): 2, "commit_seconds": 0.5})
+    telemetry.collect(
+        lambda: {"conversations_live": live[0], ("conversations", "failed"): 2, "mailbox_oldest_seconds": 0.5}
+    )
     telemetry.collect(lambda: {"broken": 1 // 0})
     telemetry.collect(lambda: {"bad name!": 1, "own_figure": 4})
     assert value(telemetry, "conversations_live") == 3
