@@ -125,10 +125,12 @@ def _look_without_ownership(store: SqliteStore) -> None:
 
 @pytest.mark.parametrize("name", ["x'00ff'", "CAST(x'68ff' AS TEXT)"])
 def test_a_spoilt_name_does_not_keep_the_list_from_ending(good, tmp_path, name):
+    """It is the last of its page, which is where the next one goes on."""
     path = tmp_path / "orchestrator.db"
     shutil.copy(good, path)
     with closing(sqlite3.connect(path)) as bare:
-        bare.execute(f"UPDATE orchestrator_workflow_states SET conversation_id = {name} WHERE conversation_id = 'c1'")
+        spoil = f"UPDATE orchestrator_workflow_states SET conversation_id = {name}, updated_at = 1"
+        bare.execute(f"{spoil} WHERE conversation_id = 'c1'")
         bare.commit()
     store = SqliteStore(path)
     assert store.open_reading()
@@ -159,12 +161,34 @@ def test_no_value_of_a_redis_row_raises_anything_else(redis):
                 _spoil(client, key, field, value, kind)
                 try:
                     _look(store)
+                    assert read_everything(store)[0] == 2
+                    assert _leafed_through(store) == ["c1", "other"]
                 except Exception as error:
                     raise AssertionError(f"{key!r} {field!r} = {value!r}") from error
                 client.delete(key)
                 client.restore(key, 0, kept)
                 tried += 1
     assert tried > 100
+
+
+def _leafed_through(store: Store) -> list[str]:
+    seen: list[str] = []
+    after: tuple[int, str] | None = None
+    while page := store.conversations(phase=None, after=after, limit=1):
+        seen += [row.conversation_id for row in page]
+        assert len(seen) < 10
+        after = page[-1].updated_at, page[-1].conversation_id
+    return sorted(seen)
+
+
+def test_names_in_redis_that_are_not_utf_8_hide_nothing(redis):
+    client, store = redis
+    client.hset("{p}:store:phases", b"\xff", 1)
+    client.zadd("{p}:store:unfinished", {b"\xff": 1})
+    client.zadd("{p}:store:listed", {b"\xff": -5})
+    client.hset(b"{p}:store:state:\xff", "last_seq", 1)
+    _look(store)
+    assert set(_leafed_through(store)) == {"c1", "other", "\ufffd"}
 
 
 def _spoil(client: Any, key: bytes, field: bytes, value: bytes | None, kind: bytes) -> None:
