@@ -30,7 +30,7 @@ from conversation.reports import report
 from messages.agent import NodeResult, Progress, RetryDue
 from messages.conversation import Deadline, Quarantine, Submit
 from messages.events import AgentProgress, Journaled
-from messages.inbound import Answer, Refused
+from messages.inbound import Answer, Refused, Resume
 from messages.lifecycle import ChildFailed, ChildStopped, Crash, Passivate, Recovered, RestartRequested
 from messages.planning import PlanReady
 from messages.synthesis import Synthesized
@@ -86,6 +86,8 @@ class Supervisor(Actor):
         self._pending: list[_Step] = []  # a few at most, and an empty deque costs 600 bytes
         self._parts = parts
         self._quarantine = quarantine
+        self._cut_off = False
+        """Whether work is still to be taken up again, which waits for a person."""
         self._trouble: Exception | None = None
         """Why the first reading was not enough."""
         self._aside: list[Journaled] | None = None
@@ -187,11 +189,14 @@ class Supervisor(Actor):
             self.log("snapshot_replaced", seq=self.state.seq, reason=str(self._trouble))
             self._snapshot_seq -= self._parts.snapshot_every  # so the next step brings one, before retention cuts
             self._trouble = None
-        if self.state.request is not None:
-            self.log("recovered", phase=self.state.phase.value, seq=self.state.seq)
-            self.tell_core(Recovered())
+        # Taking work up again may be what fails: who is set aside does so when a person resumes it, and not before.
         if self._quarantine is not None and self.state.phase is not Phase.PAUSED and self.state.seq > 0:
             self.tell_core(Quarantine(self._quarantine))
+        if self.state.quarantined is not None:
+            self._cut_off = self.state.request is not None
+        elif self.state.request is not None:
+            self.log("recovered", phase=self.state.phase.value, seq=self.state.seq)
+            self.tell_core(Recovered())
         self._reconcile()
         self._reception.open(older_ids=loaded.last_seq > 0)
 
@@ -250,6 +255,9 @@ class Supervisor(Actor):
 
     def tell_core(self, *messages: Incoming, submit: Submit | None = None) -> None:
         """Decide, and send the step to the journal; messages of one moment share one step."""
+        if self._cut_off and isinstance(messages[0], Resume):
+            self._cut_off = False
+            self.tell_core(Recovered())
         before = self.state
         state, events = before, []
         causes: list[Incoming] = []

@@ -12,6 +12,7 @@ from daemon_process import diamond, eventually, node
 from ledger_agents import read_ledger
 
 from cli.exit_codes import DONE, TRY_AGAIN
+from gateway.client import Problem
 
 CONVERSATIONS = 50
 pytestmark = pytest.mark.timeout(120)
@@ -142,3 +143,33 @@ def test_sigterm_drains_and_leaves_the_rest_to_the_next_start(make_daemon):
         assert _replies(client, "short")[0]["status"] == "completed"
         (reply,) = eventually(lambda: _replies(client, "long"), "the resumed work")
         assert reply["status"] == "completed"
+
+
+def test_a_conversation_that_cannot_be_taken_up_again_is_set_aside_until_a_person_resumes_it(make_daemon):
+    """What sets it aside must not stand behind what fails; its node is taken up again when it is resumed."""
+    daemon = make_daemon(agents_from="defective_recovery", quarantine_after="1").start()
+    with daemon.client() as client:
+        client.send("bad", "go", plan={"nodes": [node("a", "wait", seconds=1.0)]})
+        eventually(lambda: any(e["type"] == "node.started" for e in client.events("bad")), "the node")
+    daemon.environment["DEFECT"] = "bad"
+    for _ in range(2):
+        daemon.kill()
+        daemon.start()
+        with daemon.client() as client:
+            assert client.send("fine", "go", plan={"nodes": [node("a", "wait", seconds=0.01)]}, wait=10)
+    with daemon.client() as client:
+        eventually(lambda: client.conversation("bad")["quarantined"], "the quarantine")
+        assert client.status()["quarantined"]["count"] == 1
+        with pytest.raises(Problem):  # it meets the defect again, and is where it was
+            client.control("resume", "bad")
+        assert client.conversation("bad")["phase"] == "paused"
+    del daemon.environment["DEFECT"]
+    assert daemon.stop() == 0
+    daemon.start()
+    with daemon.client() as client:
+        assert client.conversation("bad")["phase"] == "paused"
+        client.control("resume", "bad")
+        eventually(lambda: client.conversation("bad")["phase"] == "completed", "the reply")
+        types = [e["type"] for e in client.events("bad") if e.get("node") == "a"]
+        assert types.count("node.started") == 2
+        assert "node.retrying" in types
