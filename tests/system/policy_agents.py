@@ -10,9 +10,9 @@ from agents import Context, MessageText, PermanentError, agent
 
 CALLS: list[str] = []
 GATE = threading.Event()
+"""Set: `gated` goes on."""
 HELD = threading.Event()
 """The loop is blocked by now."""
-"""Set: `gated` goes on."""
 
 
 @agent
