@@ -162,7 +162,9 @@ class Views:
                 read_events(self._store, conversation_id, after=events[-1].seq, limit=1)
             request_id = newest_request(events)
             whole = any(e.type == "message.accepted" and e.request_id == request_id for e in events)
-            if first == 0 or (request_id is not None and whole):
+            # Behind a gap at the beginning of a page there is nothing: retention has cut it, or the row says too much.
+            oldest = not events or events[0].seq > first + 1
+            if first == 0 or oldest or (request_id is not None and whole):
                 return None if request_id is None else plan_view(events, request_id)
             first = max(0, first - _PAGE)
 

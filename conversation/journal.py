@@ -68,7 +68,17 @@ def wake(loaded: Loaded) -> Woken:
     if missing:
         events = [_lost(event) if _is_missing(event, missing) else event for event in events]
     remarks = [Remark(row.seq, row.role, row.request_id, row.text) for row in loaded.memory if not row.forgotten]
-    return Woken(_fold(state, events), Memory().add(*remarks), loaded.snapshot_seq)
+    state = _fold(state, events)
+    _check_texts(loaded, state)
+    return Woken(state, Memory().add(*remarks), loaded.snapshot_seq)
+
+
+def _check_texts(loaded: Loaded, state: State) -> None:
+    """Let no request go on whose question is gone: it would be answered as if nothing had been asked."""
+    there = {row.seq for row in loaded.memory if row.role == "user"}
+    for request in (state.request, *state.queue):
+        if request is not None and request.accepted_seq not in there:
+            raise CorruptEntry(loaded.conversation_id, request.accepted_seq, "missing: what was asked")
 
 
 def _fold(state: State, events: Sequence[Journaled]) -> State:
@@ -85,6 +95,8 @@ def _fold(state: State, events: Sequence[Journaled]) -> State:
 def _check_holes(loaded: Loaded) -> None:
     newest = loaded.snapshot_seq
     for row in loaded.entries:
+        if not isinstance(row.last_seq, int):
+            raise CorruptEntry(loaded.conversation_id, newest + 1, f"its row says that it ends at {row.last_seq!r}")
         if row.first_seq != newest + 1:
             raise CorruptEntry(loaded.conversation_id, newest + 1, f"missing: the next stored step is {row.first_seq}")
         newest = row.last_seq
@@ -123,11 +135,15 @@ def set_aside(loaded: Loaded, reason: str, at: int) -> tuple[list[Journaled], Ap
 
 
 def _says_quarantined(loaded: Loaded) -> bool:
+    # A spoilt row need not be where it was: that of the newest step is known by its number, not by its place.
+    newest = next((row for row in reversed(loaded.entries) if row.last_seq == loaded.last_seq), None)
+    if newest is None:
+        return False
     try:
-        newest = decode(loaded.conversation_id, loaded.entries[-1])
+        events = decode(loaded.conversation_id, newest)
     except CorruptEntry:
         return False
-    return newest[-1].seq == loaded.last_seq and any(isinstance(event, ConversationQuarantined) for event in newest)
+    return any(isinstance(event, ConversationQuarantined) for event in events)
 
 
 def _result(loaded: Loaded, row: ResultRow) -> Any:

@@ -32,6 +32,8 @@ def why_request(read: ReadPage, last_seq: int, request_id: str | None) -> dict[s
         begun = next((e.seq for e in page if _begins(e) and e.request_id == request_id), None)
         if begun is not None:
             return _tree(read, begun, request_id)
+        if not page or page[0].seq > first + 1:
+            return None  # behind a gap there is nothing: retention has cut it, or the row says too much
     return None
 
 

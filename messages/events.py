@@ -203,8 +203,11 @@ JOURNALED: TypeAdapter[Journaled] = TypeAdapter(Annotated[Journaled, Field(discr
 
 
 def rfc3339(at: int) -> str:
-    """Milliseconds since the epoch as RFC 3339 in UTC, with milliseconds."""
-    moment = datetime.fromtimestamp(at / 1000, UTC)
+    """Milliseconds since the epoch as RFC 3339 in UTC, with milliseconds; of a time without a year, the nearest."""
+    try:
+        moment = datetime.fromtimestamp(at / 1000, UTC)
+    except (ValueError, OverflowError, OSError):  # a spoilt row: its list is shown all the same
+        return "9999-12-31T23:59:59.999Z" if at > 0 else "0001-01-01T00:00:00.000Z"
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at % 1000:03d}Z"
 
 

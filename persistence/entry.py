@@ -42,7 +42,7 @@ class CorruptEntry(ValueError):
     def __init__(self, conversation_id: str, seq: int, reason: str) -> None:
         super().__init__(f"journal of {conversation_id} at {seq}: {reason}")
         self.conversation_id = conversation_id
-        self.seq = seq
+        self.seq = seq if isinstance(seq, int) else 0  # it goes into answers, whatever a row says of itself
         self.reason = reason
 
 

@@ -50,7 +50,11 @@ def quarantine_of(store: Store, row: ConversationRow) -> str | None:
     """Return why this conversation is quarantined, or None; what cannot be read says nothing."""
     if row.phase != "paused":
         return None
-    for entry in reversed(store.entries(row.conversation_id, after=max(0, row.last_seq - _LATELY), limit=_LATELY)):
+    try:
+        lately = store.entries(row.conversation_id, after=max(0, row.last_seq - _LATELY), limit=_LATELY)
+    except CorruptEntry:
+        return None
+    for entry in reversed(lately):
         try:
             events = decode(row.conversation_id, entry)
         except CorruptEntry:

@@ -32,7 +32,7 @@ _ANSWER_WITHIN = 5.0
 """Seconds; after that the connection is given up. A commit tried again is applied once."""
 
 
-_NOT_OURS = (ValueError, TypeError, KeyError)
+_NOT_OURS = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 """What unpacking raises for bytes that were changed."""
 
 
@@ -68,12 +68,12 @@ class RedisReads:
             steps = tuple(rows.entry_row(entry) for entry in entries)
         except _NOT_OURS as error:
             steps, damaged = (), f"a step is not what was written: {type(error).__name__}: {error}"
-        said = phase.decode("utf-8", "replace") if whole else ""
+        said = rows.phase_name(phase) if whole else ""
         return Loaded(conversation_id, place[0], None if whole else snapshot, place[1], steps, *kept, said, damaged)
 
     def unfinished(self) -> list[str]:
         """Return the conversations with unfinished work, oldest update first."""
-        return [key.decode() for key in self._run("ZRANGE", self._key("unfinished"), 0, -1)]
+        return [key.decode("utf-8", "replace") for key in self._run("ZRANGE", self._key("unfinished"), 0, -1)]
 
     def find_message(self, conversation_id: str, message_id: str) -> InboxRow | None:
         """Return the accepted message of that id."""
@@ -136,7 +136,8 @@ class RedisReads:
 
     def phase_counts(self) -> dict[str, int]:
         """Return how many conversations are in each phase."""
-        return {phase.decode(): int(count) for phase, count in self._run("HGETALL", self._key("phases")).items()}
+        counts = self._run("HGETALL", self._key("phases"))
+        return {phase.decode("utf-8", "replace"): int(count) for phase, count in counts.items()}
 
     def dead_letters(self, *, after: int, limit: int) -> list[DeadLetterRow]:
         """Return dead letters with an id above `after`, oldest first."""

@@ -125,8 +125,18 @@ def conversation_row(found: Any) -> ConversationRow:
     user_id = None if user is None else user.decode("utf-8", "replace")
     numbers = [int(number) if number and number.isdigit() else 0 for number in (last_seq, created, updated)]
     return ConversationRow(
-        name.decode(), phase.decode("utf-8", "replace"), numbers[0], unfinished == b"1", user_id, *numbers[1:]
+        name.decode("utf-8", "replace"),
+        phase_name(phase),
+        numbers[0],
+        unfinished == b"1",
+        user_id,
+        *numbers[1:],
     )
+
+
+def phase_name(stored: bytes | None) -> str:
+    """Return a phase as it can be shown."""
+    return "None" if stored is None else stored.decode("utf-8", "replace")
 
 
 def letter_row(found: Any) -> DeadLetterRow:

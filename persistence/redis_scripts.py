@@ -300,13 +300,17 @@ local c, recent = ARGV[1], ARGV[2]
 local state = redis.call('HMGET', base .. ':state:' .. c, 'last_seq', 'snapshot', 'snapshot_seq', 'open_seq',
     'open_requests', 'phase')
 if not state[1] then return {} end
+local function whole_number(text) -- what was spoilt is read from its beginning: whoever asked compares it with the rest
+    return text and #text < 16 and string.match(text, '^%d+$') and tonumber(text) or 0
+end
 local results = {}
 local readable, requests = pcall(cjson.decode, state[5])
 if ARGV[3] == '1' and not (readable and type(requests) == 'table') then -- the inbox knows them too
     readable, requests = true, {}
     for _, row in ipairs(redis.call('HVALS', base .. ':inbox:' .. c)) do
         local rest = string.match(row, '^%S+  (.*)$')
-        if rest then requests[#requests + 1] = cjson.decode(rest)[2] end
+        local known, message = pcall(cjson.decode, rest)
+        if known and type(message) == 'table' then requests[#requests + 1] = message[2] end
     end
 end
 if readable and type(requests) == 'table' then
@@ -316,18 +320,18 @@ if readable and type(requests) == 'table' then
 end
 local fields = redis.call('ZREVRANGE', base .. ':notes:' .. c, 0, 0)
 local condensed = fields[1] and string.match(fields[1], '^%d+') or '0'
-local said, first = base .. ':said:' .. c, tonumber(state[1]) + 1
+local said, first = base .. ':said:' .. c, whole_number(state[1]) + 1
 for _, field in ipairs(redis.call('ZREVRANGEBYSCORE', said, '+inf', '(' .. condensed, 'LIMIT', 0, recent)) do
     fields[#fields + 1] = field
-    first = tonumber(string.match(field, '^%d+'))
+    first = whole_number(string.match(field, '^%d+'))
 end
 if state[4] ~= '' then
-    for _, field in ipairs(redis.call('ZRANGEBYSCORE', said, state[4], '(' .. first)) do
+    for _, field in ipairs(redis.call('ZRANGEBYSCORE', said, whole_number(state[4]), '(' .. first)) do
         fields[#fields + 1] = field
     end
 end
 local from = 1
-if ARGV[3] == '0' then from = tonumber(state[3]) + 1 end
+if ARGV[3] == '0' then from = whole_number(state[3]) + 1 end
 return {state[1], state[2], state[3], redis.call('XRANGE', base .. ':journal:' .. c, from, '+'),
     results, fetch(c, fields), redis.call('HGETALL', base .. ':forgotten:' .. c), state[6], state[5]}
 """
@@ -351,10 +355,13 @@ LISTED: Final = (
     _BASE
     + """
 local rows = {}
-for i, c in ipairs(redis.call('ZRANGEBYSCORE', base .. ARGV[1], ARGV[2], '+inf', 'LIMIT', 0, ARGV[3])) do
-    rows[i] = redis.call('HMGET', base .. ':state:' .. c, 'phase', 'last_seq', 'unfinished', 'user_id', 'created_at',
-        'updated_at')
-    table.insert(rows[i], 1, c)
+local found = redis.call('ZRANGEBYSCORE', base .. ARGV[1], ARGV[2], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[3])
+for i = 1, #found, 2 do
+    local row = redis.call('HMGET', base .. ':state:' .. found[i], 'phase', 'last_seq', 'unfinished', 'user_id',
+        'created_at')
+    table.insert(row, 1, found[i])
+    row[7] = string.format('%.0f', -tonumber(found[i + 1])) -- the index's own: from it the next page goes on
+    rows[#rows + 1] = row
 end
 return rows
 """

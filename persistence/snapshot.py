@@ -75,7 +75,9 @@ def unseal(data: bytes, *, schema: int) -> dict[str, Any]:
             reason = f"it cannot be brought from schema {version} to {version + 1}: {type(error).__name__}: {error}"
             raise SnapshotCorrupt(reason) from error
         version += 1
-    return dict(plain)
+        if not isinstance(plain, dict):
+            raise SnapshotCorrupt(f"brought from schema {version - 1} to {version} it is no state")
+    return plain
 
 
 def _encoded(plain: dict[str, Any]) -> tuple[bytes, bytes]:

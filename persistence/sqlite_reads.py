@@ -81,6 +81,9 @@ class SqliteReads:
         requests, damaged = read_ids(open_requests)
         if damaged and whole:  # the inbox knows them too
             requests, damaged = [found for (found,) in connection.execute(sql.UNREPLIED, (conversation_id,))], ""
+        if not (oldest_open is None or isinstance(oldest_open, int)):
+            damaged = damaged or ("" if whole else f"oldest_open_seq is no number: {oldest_open!r}")
+            oldest_open = 1  # everything that was said holds what was said since then
         results = [
             found for request_id in requests for found in connection.execute(sql.RESULTS, (conversation_id, request_id))
         ]
@@ -110,7 +113,7 @@ class SqliteReads:
 
     def unfinished(self) -> list[str]:
         """Return the conversations with unfinished work, oldest update first."""
-        return [row[0] for row in self._all(sql.UNFINISHED)]
+        return [name for (name,) in self._all(sql.UNFINISHED) if isinstance(name, str)]
 
     def find_message(self, conversation_id: str, message_id: str) -> InboxRow | None:
         """Return the accepted message of that id."""
@@ -150,11 +153,16 @@ class SqliteReads:
             rows = self._all(sql.CONVERSATIONS, before, seen, limit)
         else:
             rows = self._all(sql.CONVERSATIONS_IN_PHASE, before, seen, limit, phase)
-        return [_conversation(row) for row in rows]
+        # A name that was spoilt is shown, but no place to go on from: the next page would begin with it for ever.
+        page = [_conversation(row) for row in rows]
+        return [row for row in page if row.updated_at < before or row.conversation_id > seen]
 
     def phase_counts(self) -> dict[str, int]:
         """Return how many conversations are in each phase."""
-        return dict(self._all(sql.PHASES))
+        counts: dict[str, int] = {}
+        for phase, count in self._all(sql.PHASES):
+            counts[str(phase)] = counts.get(str(phase), 0) + count
+        return counts
 
     def dead_letters(self, *, after: int, limit: int) -> list[DeadLetterRow]:
         """Return dead letters with an id above `after`, oldest first."""
@@ -249,9 +257,9 @@ def _results(rows: Iterable[Any]) -> Iterable[ResultRow]:
 def _memory(conversation_id: str, rows: Iterable[Any]) -> Iterable[MemoryRow]:
     # A column takes what it is given: a row that was changed by hand can hold anything.
     for seq, role, request_id, text, at, forgotten in rows:
-        if not (isinstance(seq, int) and isinstance(role, str) and isinstance(text, str) and isinstance(at, int)):
-            where = seq if isinstance(seq, int) else 0
-            raise CorruptEntry(conversation_id, where, f"what was said at {seq!r} is no text: {type(text).__name__}")
+        words, numbers = (role, request_id, text), (seq, at)
+        if not all(isinstance(one, str) for one in words) or not all(isinstance(one, int) for one in numbers):
+            raise CorruptEntry(conversation_id, seq, f"what was said at {seq!r} is no text: {type(text).__name__}")
         yield MemoryRow(seq, role, request_id, text, at, bool(forgotten))
 
 

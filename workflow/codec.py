@@ -42,6 +42,8 @@ def from_plain(plain: Mapping[str, Any], *, texts: Mapping[int, str], results: M
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise StateInvalid(f"{where}: {first['msg']}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StateInvalid(f"it holds what no state holds: {error}") from None
     request = None if state.request is None else _full(state.request, texts, results)
     return state.changed(request=request, queue=tuple(_full(r, texts, results) for r in state.queue))
 

@@ -129,6 +129,7 @@ def test_a_spoilt_step_is_a_problem_answer_that_names_it_and_never_a_500(make_da
         assert len(list(client.messages("c"))) == 2
 
 
+NEWEST = "(SELECT max(last_seq) FROM orchestrator_journal)"
 SPOILT = {
     "a result that is a number": (
         "UPDATE orchestrator_agent_results SET result = 7.5 WHERE conversation_id = 'spoilt'",
@@ -145,6 +146,14 @@ SPOILT = {
     "a text that is none": (
         "UPDATE orchestrator_conversation_memory SET text = x'00ff' WHERE conversation_id = 'spoilt'",
         "is no text",
+    ),
+    "the end of a step that is none": (
+        f"UPDATE orchestrator_journal SET last_seq = 'noon' WHERE last_seq = {NEWEST}",
+        "ends at 'noon'",
+    ),
+    "a question that is gone": (
+        "DELETE FROM orchestrator_conversation_memory WHERE conversation_id = 'spoilt'",
+        "what was asked",
     ),
     "a time that is none": (
         "UPDATE orchestrator_journal SET at = 'noon' WHERE conversation_id = 'spoilt'",
@@ -180,6 +189,9 @@ def test_whatever_is_spoilt_its_conversation_alone_is_set_aside_and_says_why(mak
         shown = client.conversation("spoilt")
         assert reason in shown["quarantined"]
         assert client.status()["quarantined"]["count"] == 1
+        with pytest.raises(Problem, match="cannot be read"):
+            client.send("spoilt", "once more")
+        assert client.conversation("spoilt")["seq"] == shown["seq"]
     assert daemon.stop() == 0
 
 
@@ -215,3 +227,40 @@ def test_one_spoilt_row_does_not_hide_the_list_from_everybody(make_daemon):
         assert {row["conversation_id"] for row in client.conversations()} == {"a", "b"}
         assert client.conversation("a")["phase"] == "completed"
         assert client.status()["quarantined"]["count"] == 0
+
+
+@pytest.mark.parametrize("column", ["updated_at", "created_at", "last_seq"])
+def test_a_number_without_bounds_is_shown_and_keeps_nobody_waiting(make_daemon, column):
+    """A time that no calendar holds; a journal so long that looking for its beginning would never end."""
+    daemon = make_daemon().start()
+    with daemon.client() as client:
+        for name in ("a", "b"):
+            client.send(name, "go", plan=diamond("wait", 0.01), wait=10)
+        with closing(sqlite3.connect(daemon.directory / "orchestrator.db", timeout=10)) as store:
+            spoil = f"UPDATE orchestrator_workflow_states SET {column} = {2**62} WHERE conversation_id = 'a'"
+            store.execute(spoil)
+            store.commit()
+        for _ in range(5):  # more than there are threads that read
+            assert client.conversation("a")["phase"] == "completed"
+        assert {row["conversation_id"] for row in client.conversations()} == {"a", "b"}
+        assert client.conversation("b")["request"]["status"] == "completed"
+    code, told = check_store(daemon.directory)
+    assert told["checked"] == 2
+    assert code == int(column == "last_seq")
+
+
+def test_an_oldest_open_seq_that_is_spoilt_costs_nothing(make_daemon):
+    """The journal stands in for the snapshot, and all that was said is read."""
+    daemon = make_daemon(log_level="WARNING").start()
+    with daemon.client() as client:
+        client.send("c", "go", plan={"nodes": [node("a", "wait", seconds=2.0)]})
+        eventually(lambda: any(e["type"] == "node.started" for e in client.events("c")), "the node")
+    daemon.kill()
+    with closing(sqlite3.connect(daemon.directory / "orchestrator.db")) as store:
+        store.execute("UPDATE orchestrator_workflow_states SET oldest_open_seq = 'noon'")
+        store.commit()
+    daemon.start()
+    with daemon.client() as client:
+        eventually(lambda: client.conversation("c")["phase"] == "completed", "the reply")
+        assert [row["text"] for row in client.messages("c") if row["role"] == "user"] == ["go"]
+    daemon.wait_for("snapshot_replaced")
