@@ -10,7 +10,17 @@ from typing import Any, Final
 
 from agents.spec import Types
 
-READ: Final = ("status_code", "status", "code", "retry_after", "sqlstate", "errno", "error_class", "error_type")
+READ: Final = (
+    "status_code",
+    "status",
+    "code",
+    "retry_after",
+    "sqlstate",
+    "pgcode",
+    "errno",
+    "error_class",
+    "error_type",
+)
 """Attributes that mean something to supervision."""
 _MAX_TEXT: Final = 501
 """Characters told: one more than are shown, so that the cut is marked there."""

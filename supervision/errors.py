@@ -162,15 +162,20 @@ def _by_status(error: BaseException) -> ErrorClass | None:
 # Databases
 
 
-_TRANSIENT_SQLSTATES: Final = ("08", "40001", "40P01", "53", "55P03", "57P0")
-"""Connection lost, serialization failure, deadlock, out of resources, lock not available, server shutting down."""
+_TRANSIENT_SQLSTATES: Final = ("08", "40001", "40P01", "53", "55P03", "57014", "57P0")
+"""Connection lost, serialization failure, deadlock, out of resources, lock not available, cancelled (as a statement's
+timeout does), server shutting down."""
+_TRANSIENT_IN_SQLITE: Final = ("locked", "busy", "full", "disk i/o")
 
 
 def _by_database(error: BaseException) -> ErrorClass | None:
     if isinstance(error, sqlite3.OperationalError):
         text = describe(error).lower()
-        return ErrorClass.TRANSIENT if "locked" in text or "busy" in text else None
-    state = read(error, "sqlstate")
+        passes = any(word in text for word in _TRANSIENT_IN_SQLITE)
+        return ErrorClass.TRANSIENT if passes else ErrorClass.PERMANENT  # a missing table, a wrong statement
+    if isinstance(error, sqlite3.Error):
+        return ErrorClass.PERMANENT
+    state = read(error, "sqlstate") or read(error, "pgcode")
     if not isinstance(state, str) or len(state) != 5:
         return None
     return ErrorClass.TRANSIENT if state.startswith(_TRANSIENT_SQLSTATES) else ErrorClass.PERMANENT
@@ -230,10 +235,26 @@ _TRANSIENT_ERRNOS: Final = frozenset(
     }
 )
 
-_TRANSIENT_NAMES: Final = frozenset(
-    {"Timeout", "TimeoutError", "TimeoutException", "ConnectionError", "NetworkError", "CancelledError"}
-)
-"""Names that HTTP clients, Redis clients and executors give to errors of their own which do not derive from ours."""
+_BY_NAME: Final[dict[str, ErrorClass]] = {
+    **dict.fromkeys(
+        (
+            *("Timeout", "TimeoutError", "TimeoutException", "ConnectionError", "NetworkError", "CancelledError"),
+            *("SSLError", "IncompleteRead", "BadStatusLine", "RemoteProtocolError"),
+            *("OperationalError", "ReadOnlyError", "OutOfMemoryError", "BusyLoadingError", "ClusterDownError"),
+        ),
+        ErrorClass.TRANSIENT,
+    ),
+    **dict.fromkeys(
+        (
+            *("SSLCertVerificationError", "TooManyRedirects", "InvalidURL", "UnsupportedProtocol"),
+            *("IntegrityError", "ProgrammingError", "DataError", "NotSupportedError"),
+            *("ResponseError", "AuthenticationError", "AuthorizationError", "NoPermissionError"),
+        ),
+        ErrorClass.PERMANENT,
+    ),
+}
+"""Names that HTTP clients, databases' drivers (PEP 249), Redis clients and executors give to errors of their own; the
+most specific one of an exception's types decides."""
 
 
 def _by_type(error: BaseException) -> ErrorClass | None:
@@ -245,6 +266,7 @@ def _by_type(error: BaseException) -> ErrorClass | None:
             return ErrorClass.TRANSIENT if read(error, "errno") == socket.EAI_AGAIN else None
         if cls is OSError and read(error, "errno") in _TRANSIENT_ERRNOS:
             return ErrorClass.TRANSIENT
-        if cls.__name__ in _TRANSIENT_NAMES:
-            return ErrorClass.TRANSIENT
+        named = _BY_NAME.get(cls.__name__)
+        if named is not None:
+            return named
     return None

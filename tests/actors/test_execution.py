@@ -256,6 +256,8 @@ def test_a_done_that_raises_disturbs_nobody(execution, log):
     for agent in (agents.add, agents.add_async):
         execution.run(spec_of(agent), node(agent.__name__, a=1), done=done, progress=print)
         assert run(execution, agent, a=1).outcome().result == 2
+    # The other call of the same agent may have ended on another thread before.
+    wait_until(lambda: len(log.named("loop_task_failed")) == 2)
     assert [fields["error_message"] for _, fields in log.named("loop_task_failed")] == ["not my day"] * 2
 
 

@@ -3,13 +3,18 @@
 import asyncio
 import concurrent.futures
 import errno
+import http.client
 import json
 import socket
 import sqlite3
+import ssl
 from email.utils import formatdate
 from types import SimpleNamespace
 
+import httpx2
+import psycopg
 import pytest
+import redis
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
@@ -71,6 +76,30 @@ def pydantic_error():
         (socket.gaierror(socket.EAI_AGAIN, "try again"), T),
         (sqlite3.OperationalError("database is locked"), T),
         (ForeignConnectionError(), T),
+        (sqlite3.OperationalError("database or disk is full"), T),
+        (sqlite3.OperationalError("no such table: x"), P),
+        (sqlite3.IntegrityError("UNIQUE constraint failed"), P),
+        (sqlite3.DatabaseError("database disk image is malformed"), P),
+        (redis.exceptions.ConnectionError(), T),
+        (redis.exceptions.TimeoutError(), T),
+        (redis.exceptions.BusyLoadingError(), T),
+        (redis.exceptions.ReadOnlyError(), T),
+        (redis.exceptions.OutOfMemoryError(), T),
+        (redis.exceptions.AuthenticationError(), P),
+        (redis.exceptions.NoPermissionError(), P),
+        (redis.exceptions.ResponseError("WRONGTYPE"), P),
+        (psycopg.OperationalError("server closed the connection"), T),
+        (psycopg.errors.DeadlockDetected(), T),
+        (psycopg.errors.QueryCanceled(), T),
+        (psycopg.errors.UniqueViolation(), P),
+        (psycopg.ProgrammingError("the query has 1 placeholder"), P),
+        (ssl.SSLError(1, "handshake"), T),
+        (ssl.SSLCertVerificationError(1, "certificate has expired"), P),
+        (http.client.IncompleteRead(b""), T),
+        (http.client.BadStatusLine("x"), T),
+        (httpx2.ReadTimeout("slow"), T),
+        (httpx2.ConnectError("refused"), T),
+        (httpx2.TooManyRedirects("round"), P),
         (RefusedForGood(), T),
         (FileNotFoundError(errno.ENOENT, "no such file"), P),
         (PermissionError(), P),
@@ -104,7 +133,7 @@ def test_known_types_have_their_class(error, expected):
 
 @pytest.mark.parametrize(
     "error",
-    [Odd("?"), RuntimeError("?"), OSError(errno.EIO, "input/output"), sqlite3.OperationalError("no such table: x")],
+    [Odd("?"), RuntimeError("?"), OSError(errno.EIO, "input/output")],
     ids=repr,
 )
 def test_what_nobody_knows_is_transient_but_retried_once_only(error):
@@ -165,6 +194,7 @@ def test_an_exception_may_say_its_coded_type():
 )
 def test_an_sqlstate_tells(sqlstate, expected):
     assert classify(with_fields(Odd(), sqlstate=sqlstate)).error_class is expected
+    assert classify(with_fields(Odd(), pgcode=sqlstate)).error_class is expected
 
 
 # The agent's own lists

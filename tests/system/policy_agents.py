@@ -11,6 +11,8 @@ from agents import Context, MessageText, PermanentError, agent
 CALLS: list[str] = []
 GATE = threading.Event()
 """Set: `gated` goes on."""
+HELD = threading.Event()
+"""The loop is blocked by now."""
 
 
 @agent
@@ -31,6 +33,7 @@ def gated() -> str:
 @agent(retries=0)
 async def stubborn() -> str:
     """Block the event loop, which no async agent should."""
+    HELD.set()
     GATE.wait(10)
     return "at last"
 

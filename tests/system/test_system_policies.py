@@ -324,8 +324,9 @@ def test_what_cannot_be_read_is_quarantined_and_refused_until_it_is_repaired(tal
 
 def test_a_timeout_holds_for_an_agent_whose_loop_is_blocked_by_another(talk):
     """An async agent that blocks delays other async agents; it cannot make them wait beyond their timeout."""
+    policy_agents.HELD.clear()
     talk.say("x", one("stubborn"), "blocker")
-    talk.wait_for("node.started", node="n")
+    assert policy_agents.HELD.wait(10)
     talk.say("y", {"nodes": [{"id": "n", "agent": "quick", "timeout": 0.3, "retries": 0}]}, "victim")
     (reply,) = talk.wait_for("reply.sent", conversation_id="victim")
     assert reply.missing[0].reason.startswith("timeout")
