@@ -255,7 +255,7 @@ class Supervisor(Actor):
 
     def tell_core(self, *messages: Incoming, submit: Submit | None = None) -> None:
         """Decide, and send the step to the journal; messages of one moment share one step."""
-        if self._cut_off and isinstance(messages[0], Resume):
+        if self._cut_off and messages and isinstance(messages[0], Resume):
             self._cut_off = False
             self.tell_core(Recovered())
         before = self.state
