@@ -26,7 +26,7 @@ LOADING = """
 import random, sys
 from conversation import journal
 from messages.wire import WireError, decode
-from persistence.contract import EntryRow, Loaded
+from persistence.contract import EntryRow, Loaded, MemoryRow
 from persistence import snapshot, entry
 from workflow.codec import SCHEMA, to_plain
 from workflow.state import State
@@ -37,7 +37,8 @@ events = [MessageAccepted(seq=1, at=5, conversation_id="c", request_id="r", mess
 sealed = snapshot.seal(to_plain(fold(State("c"), events)), schema=SCHEMA)
 stored = entry.encode(events)
 message = b'{"type":"user_message","conversation_id":"c","text":"hello","plan":{"nodes":[{"id":"a","agent":"b"}]}}'
-journal.wake(Loaded("c", 1, sealed, 1))  # everything is imported that good data needs
+said = (MemoryRow(1, "user", "r", "x", 5),)
+journal.wake(Loaded("c", 1, sealed, 1, memory=said))  # everything is imported that good data needs
 decode(message, max_bytes=10_000)
 seen = []
 watched = ("import", "exec", "compile", "open", "os.system")
@@ -56,8 +57,8 @@ def resealed(data):
     return data[:3] + version + snapshot._checksum(version, body[9:]) + body[9:]
 
 for number in range(int(sys.argv[1])):
-    for loaded in (Loaded("c", 1, mutated(sealed), 1), Loaded("c", 1, resealed(sealed), 1),
-                   Loaded("c", 1, entries=(EntryRow(1, 1, 5, mutated(stored)),))):
+    for loaded in (Loaded("c", 1, mutated(sealed), 1, memory=said), Loaded("c", 1, resealed(sealed), 1, memory=said),
+                   Loaded("c", 1, entries=(EntryRow(1, 1, 5, mutated(stored)),), memory=said)):
         try:
             journal.wake(loaded)
         except journal.UNREADABLE:
