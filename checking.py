@@ -6,11 +6,11 @@ import sys
 from typing import Any, Protocol, runtime_checkable
 
 from agents.errors import AgentDefinitionError
+from building import build_registry, build_store, owner_name
 from cli.exit_codes import BAD_CONFIGURATION, DONE, FAILED
 from cli.terminal import json_line, result, words
 from config import Settings, cautions
 from conversation import journal
-from daemon import build_registry, build_store, owner_name
 from persistence.contract import Store, StoreError
 from persistence.open_store import UnknownStore
 from planning.load import load_planner

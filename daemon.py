@@ -11,14 +11,9 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from os import getpid
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from pydantic_core import to_json
+from typing import TYPE_CHECKING, Any
 
 from actors.agent import AgentActor
-from actors.blocking_pool import PoolExhausted
-from actors.breakers import CircuitOpen
-from actors.dead_letters import DeadLetter
 from actors.dispatcher import ThreadDispatcher
 from actors.execution import Execution
 from actors.planner import PlannerActor
@@ -28,32 +23,28 @@ from actors.system import ActorSystem
 from actors.timers import Timers
 from agents.registry import Registry
 from agents.reimport import imported_anew
+from building import breaker_spec, build_minds, build_store, modules_of, owner_name, plan_limits, restart_policy
+from burial import Burial
 from config import Settings
 from conversation.load import Load
-from conversation.parts import Parts, RestartPolicy
+from conversation.parts import Parts
 from doors import doors_plan
 from gateway.feed import Feed
-from gateway.redis_payload import Letter
 from gateway.server import HttpServer
 from gateway.tracing import Tracing
-from messages.conversation import Submit
+from housekeeping import Housekeeping
 from messages.failure import clip
 from messages.inbound import Refused
 from messages.plan import Plan, ResolvedPlan
 from messages.planning import DraftPlan
-from persistence.contract import DeadLetterRow, MetricRow, OperationRow, Store, StoreError, StoreUnavailable
-from persistence.open_store import create_store
+from persistence.contract import MetricRow, OperationRow, Store, StoreError, StoreUnavailable
 from persistence.reader import Reader
 from persistence.witness import Witness
 from persistence.writer import Writer
-from planning.load import Planner, load_planner, resolve_draft
+from planning.load import resolve_draft
 from planning.remembered import RememberedPlans
-from planning.resolve import InvalidPlan, PlanLimits
+from planning.resolve import InvalidPlan
 from router import PlanRefused, Router
-from supervision.backoff import Backoff
-from supervision.breaker import BreakerSpec
-from supervision.spec import ChildSpec, RestartType
-from synthesis.load import Synthesizer, load_synthesizer
 from synthesis.template import TemplateSynthesizer
 from telemetry.systemd import ServiceManager
 from telemetry.telemetry import Telemetry
@@ -105,20 +96,24 @@ class Daemon:
         self._witness = Witness(settings.data_dir)
         self.writer = Writer(self.store, log=telemetry.log, on_ownership_lost=self._ownership_lost)
         self.reader = Reader(self.store, log=telemetry.log)
-        self.execution = Execution(
-            threads=settings.threads,
-            max_result_bytes=settings.max_result_bytes,
-            log=telemetry.log,
-            on_late=self._late,
-            breaker=breaker_spec(settings),
-            abandoned_limit=settings.abandoned_limit,
-        )
         self.system = ActorSystem(
             dispatcher=ThreadDispatcher(threads=settings.dispatcher_threads, name="orchestrator"),
             log=telemetry.log,
             mailbox_limit=settings.mailbox_limit,
         )
-        self.system.dead_letters.listen(self._keep_dead_letter)
+        self._burial = Burial(self.system, self.writer, telemetry.log)
+        self.execution = Execution(
+            threads=settings.threads,
+            max_result_bytes=settings.max_result_bytes,
+            log=telemetry.log,
+            on_late=self._burial.late,
+            breaker=breaker_spec(settings),
+            abandoned_limit=settings.abandoned_limit,
+        )
+        self._housekeeping = Housekeeping(
+            self.store, self.reader, self.system, self._witness, settings=lambda: self.settings, log=telemetry.log
+        )
+        self.system.dead_letters.listen(self._burial.keep)
         self.load = Load(settings.max_unfinished)
         self.router: Router | None = None
         self.views: Views | None = None
@@ -133,7 +128,7 @@ class Daemon:
         if seen is not None and not self.settings.accept_restored:
             self._witness.check(seen)
         self.epoch = self.store.open(owner_name())
-        self._beat()
+        self._housekeeping.beat()
         health = self.store.health()
         if not health.durable:
             self.telemetry.log(
@@ -177,7 +172,7 @@ class Daemon:
         if self.settings.redis_url is not None:
             from gateway.redis_door import RedisDoor  # noqa: PLC0415  # the driver is loaded only where it is used
 
-            self.redis = RedisDoor(self.views, self.settings, bury=self._bury, log=self.telemetry.log)
+            self.redis = RedisDoor(self.views, self.settings, bury=self._burial.bury, log=self.telemetry.log)
         quarantined = {
             conversation_id: f"the daemon ended {count} times in a row while this conversation was resumed"
             for conversation_id, count in recoveries.items()
@@ -198,8 +193,7 @@ class Daemon:
             self.http.start()
         if self.redis is not None:
             router.supervise(doors_plan({"redis": self.redis.open(unfinished)}))
-        self.system.timers.schedule(_CLEANUP_EVERY, self._clean_up)
-        self.system.timers.schedule(_BEAT_EVERY, self._beat_on)
+        self._housekeeping.start()
         address = None if self.http is None else self.http.url
         self.telemetry.log("daemon_ready", address=address, epoch=self.epoch, resumed=len(unfinished))
 
@@ -244,7 +238,7 @@ class Daemon:
         self.reader.stop(2.0)
         if self.epoch and not self.lost.is_set():
             with suppress(StoreError):  # then the next start has seen less
-                self._beat()
+                self._housekeeping.beat()
         self.store.close()
         if left:
             self.telemetry.log("left_running", names=left[:20], count=len(left))
@@ -292,7 +286,7 @@ class Daemon:
                 "agent": (AgentActor, (self.execution, registry, self.reader)),
                 "synthesizer": (SynthesizerActor, (self.execution, synthesizer.write, settings.agent_timeout)),
             },
-            policy=partial(self._policy, settings, registry),
+            policy=partial(restart_policy, settings, registry),
             random=random.random,
             quick=self.execution.quick_lane(registry.find),
             compose=synthesizer.write if isinstance(synthesizer, TemplateSynthesizer) else None,
@@ -312,24 +306,6 @@ class Daemon:
             queue_limit=settings.queue_limit,
             load=self.load,
         )
-
-    @staticmethod
-    def _policy(settings: Settings, registry: Registry, role: str, agent: str) -> RestartPolicy:
-        """Say when planner, synthesizer or one attempt of an agent is tried again."""
-        spec = registry.find(agent) if role == "agent" else None
-        backoff = Backoff(
-            min_backoff=settings.base_retry_delay if spec is None or spec.min_backoff is None else spec.min_backoff,
-            max_backoff=settings.max_retry_delay if spec is None or spec.max_backoff is None else spec.max_backoff,
-            factor=settings.retry_base,
-            random_factor=settings.random_factor,
-            reset_backoff_after=settings.reset_backoff_after,
-        )
-        child = ChildSpec(id=role, restart=RestartType.TRANSIENT, backoff=backoff, max_restarts=settings.max_retries)
-        if spec is None:
-            return RestartPolicy(child)
-        # Refusals of our own are transient whatever the agent says of errors: it was not called.
-        ours = (CircuitOpen, PoolExhausted)
-        return RestartPolicy(child, transient=(*spec.transient, *ours), permanent=tuple(spec.permanent))
 
     def _check_plan(self, plan: Plan) -> ResolvedPlan:
         try:
@@ -385,52 +361,6 @@ class Daemon:
             self.router.draining = True
         self.failed = f"{kind}: {message}"
 
-    def _late(self, call: Any, what: str) -> None:
-        if "CancelledError" in what:
-            return  # the end that the daemon itself asked for
-        path = f"/conversations/{call.conversation_id}/agents/{call.node}"
-        late = {"request_id": call.request_id, "agent": call.agent, "attempt": call.attempt, "what": what}
-        self.system.dead_letters.add(path, "its attempt had been given up", late)
-
-    def _clean_up(self) -> None:
-        """Delete what has expired, off every thread that others wait for; then again after a while."""
-        settings = self.settings
-        journal = settings.journal_retention
-        keep = {
-            "keep_journal_ms": _FOREVER_MS if journal is None else round(journal * 1000),
-            "keep_logs_ms": round(settings.log_retention * 1000),
-            "keep_inbox_ms": round(settings.inbox_retention * 1000),
-        }
-
-        def cleaned(gone: Any) -> None:
-            if isinstance(gone, BaseException):
-                failed = {"error_type": type(gone).__name__, "error_message": str(gone)}
-                self.telemetry.log("error", where="cleanup", level="warning", **failed)
-            elif any(gone.values()):
-                rows = {table: count for table, count in gone.items() if count}
-                self.telemetry.log("cleaned_up", store=self.store.kind, rows=rows)
-            # A table that had more than one helping to delete is taken up again at once.
-            soon = not isinstance(gone, BaseException) and max(gone.values()) >= _MANY_ROWS
-            if not self.system.stopping:
-                self.system.timers.schedule(1.0 if soon else _CLEANUP_EVERY, self._clean_up)
-
-        now = self.system.clock.now_ms()
-        self.reader.submit(lambda: self.store.cleanup(now, **keep), done=cleaned)
-
-    def _beat(self) -> None:
-        mark = self.store.beat()
-        if mark is not None:
-            self._witness.note(mark)
-
-    def _beat_on(self) -> None:
-        """Beat now and then, off every thread that others wait for; a store that is away is beaten later."""
-
-        def beaten(_done: Any) -> None:
-            if not self.system.stopping:
-                self.system.timers.schedule(_BEAT_EVERY, self._beat_on)
-
-        self.reader.submit(self._beat, done=beaten)
-
     def _gauges(self) -> dict[str | tuple[str, str], float]:
         """Return figures for the metrics page; names are those of telemetry/metrics.py."""
         journal = self.writer.stats()
@@ -469,114 +399,6 @@ class Daemon:
         kind = row.pop("kind")
         return self.writer.submit_row(OperationRow(**row) if kind == "operation" else MetricRow(**row))
 
-    def _keep_dead_letter(self, letter: DeadLetter) -> None:
-        """Log a dead letter and keep it where a person can find it."""
-        message = letter.message
-        redis = isinstance(message, Letter)
-        kind = message.kind if redis else type(message).__name__
-        self.telemetry.log("dead_letter", address=letter.address, reason=letter.reason, kind=kind)
-        if not (redis and message.comes_again):  # that one was kept before it was counted
-            self._keep_letter(letter.address, letter.reason, message)
-
-    def _bury(self, letter: Letter) -> bool:
-        """Keep what came over Redis and was refused; False when the store could not and it can come again."""
-        if letter.comes_again and not (
-            self.writer.available and self._keep_letter(letter.address, letter.code, letter)
-        ):
-            return False
-        self.system.dead_letters.add(letter.address, letter.code, letter)
-        return True
-
-    def _keep_letter(self, address: str, reason: str, message: Any) -> bool:
-        kind, written = type(message).__name__, None
-        if isinstance(message, Letter):  # what was sent, and why in words
-            written = message.written
-            reason, kind, message = f"{message.code}: {message.detail}", message.kind, message.content
-        at = self.system.clock.now_ms()
-        row = DeadLetterRow(at=at, address=address, reason=clip(reason), kind=kind, body=letter_body(message))
-        return self.writer.submit_row(row, written)
-
-
-def plan_limits(settings: Settings) -> PlanLimits:
-    """Return what the settings say about plans."""
-    return PlanLimits(max_nodes=settings.max_agent_calls, timeout=settings.agent_timeout, retries=settings.max_retries)
-
-
-def breaker_spec(settings: Settings) -> BreakerSpec:
-    """Return what the settings say about leaving agents alone."""
-    return BreakerSpec(
-        failures=settings.breaker_failures,
-        window=settings.breaker_window,
-        reset=settings.breaker_reset,
-        max_reset=settings.breaker_max_reset,
-    )
-
-
-class Minds(NamedTuple):
-    """What a message's way is thought up and gone with."""
-
-    registry: Registry
-    planner: Planner
-    synthesizer: Synthesizer
-
-
-def build_minds(settings: Settings) -> Minds:
-    """Import agents, planner and synthesizer. Raises `AgentDefinitionError`."""
-    registry = build_registry(settings)
-    planner = load_planner(settings.planner, registry)
-    return Minds(registry, planner, load_synthesizer(settings.synthesizer, registry))
-
-
-def modules_of(settings: Settings) -> set[str]:
-    """Return the modules that the configuration names."""
-    functions = [
-        settings.planner,
-        settings.synthesizer,
-        *(str(t.get("function", "")) for t in settings.agents.values()),
-    ]
-    return {*settings.agents_from, *(name.partition(":")[0] for name in functions if ":" in name)}
-
-
-def build_registry(settings: Settings) -> Registry:
-    """Import the agents that the configuration names."""
-    return Registry.from_config(settings.agents_from, settings.agents)
-
-
-def build_store(settings: Settings, kind: str | None = None) -> Store:
-    """Make the store that the configuration names; nothing is opened yet."""
-    return create_store(
-        kind or settings.state_storage,
-        data_dir=settings.data_dir,
-        redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None,
-        redis_prefix=settings.redis_prefix,
-        dsn=settings.postgres_dsn.get_secret_value() if settings.postgres_dsn else None,
-        lease_ttl=settings.lease_ttl,
-    )
-
-
-def owner_name() -> str:
-    """Return what tells this process from others in the store's ownership row."""
-    return f"{socket.gethostname()}:{getpid()}"
-
-
-def letter_body(message: Any) -> bytes:
-    """Return a dead letter's message as JSON that a person can read, clipped, without what cannot be shown."""
-    if isinstance(message, Submit):
-        message = message.message
-    try:
-        body = to_json(message, serialize_unknown=True, inf_nan_mode="constants")
-    except Exception:  # noqa: BLE001  # whatever cannot be encoded is still a dead letter: its kind is known
-        body = b"null"
-    return body if len(body) <= _LETTER_BYTES else to_json({"clipped": body[:_LETTER_BYTES].decode("utf-8", "replace")})
-
 
 BREAKER_STATES = ("closed", "half_open", "open")
 """Their place is the value of `orchestrator_agent_breaker_state`."""
-_LETTER_BYTES = 65_536
-_BEAT_EVERY = 5.0
-"""Seconds: what was acknowledged longer ago than this is missed when an older copy of the store is put in its place."""
-_CLEANUP_EVERY = 300.0
-"""Seconds between deletions of expired rows."""
-_FOREVER_MS = 2**60
-_MANY_ROWS = 5_000
-"""Rows of one table that a store deletes at once, at most."""

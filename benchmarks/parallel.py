@@ -16,7 +16,8 @@ from typing import Any
 
 from agents.registry import Registry
 from benchmarks._lab import report, running_daemon, scratch
-from daemon import Daemon, build_registry
+from building import build_registry
+from daemon import Daemon
 from messages.events import PlanDrafted, ReplySent
 from messages.inbound import UserMessage
 from messages.plan import Plan, PlanNode

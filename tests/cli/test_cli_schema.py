@@ -12,10 +12,10 @@ from postgres_server import Server, running
 from typer.testing import CliRunner
 
 import run
+from building import build_store
 from cli.app import build_app
 from cli.commands import Commands
 from config import load_settings
-from daemon import build_store
 from persistence import migrations
 
 Invoke = Callable[..., Any]
