@@ -17,6 +17,7 @@ from messages.events import Journaled, MessageAccepted, MessageRefused, ReplySen
 from messages.inbound import Accepted, Answer, Refused, UserMessage
 from messages.lifecycle import Passivate
 from persistence.contract import InboxRow
+from persistence.entry import CorruptEntry
 from workflow.phases import Incoming
 from workflow.state import State
 
@@ -89,6 +90,8 @@ class Reception:
             self._repeated(found.submit, found.row)
         elif found.row is None:
             self._accept(found.submit, message)
+        elif isinstance(found.row, CorruptEntry):
+            found.submit.answer(Refused(code="unreadable", detail=str(found.row)))
         else:
             found.submit.answer(Refused(code="store_unavailable", detail=str(found.row), retry_after=1.0))
         self.served()

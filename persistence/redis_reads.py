@@ -52,8 +52,12 @@ class RedisReads:
         found = self._script(lua.LOAD, conversation_id, recent, int(whole))
         if not found:
             return Loaded(conversation_id)
-        last_seq, snapshot, snapshot_seq, entries, results, memory, forgotten, phase, requests = found
-        damaged = "" if whole else read_ids(requests)[1]  # the script asks the inbox for the whole journal
+        if len(found) == 1:
+            raise CorruptEntry(conversation_id, 0, found[0].decode("utf-8", "replace"))
+        last_seq, snapshot, snapshot_seq, entries, results, memory, forgotten, phase, requests, wrong = found
+        damaged = wrong.decode("utf-8", "replace")
+        if not damaged and not whole:  # the script asks the inbox for the whole journal
+            damaged = read_ids(requests)[1]
         try:
             place = int(last_seq), 0 if whole else int(snapshot_seq)
         except (ValueError, TypeError) as error:
@@ -77,8 +81,11 @@ class RedisReads:
 
     def find_message(self, conversation_id: str, message_id: str) -> InboxRow | None:
         """Return the accepted message of that id."""
-        found = self._run("HGET", self._key("inbox", conversation_id), message_id)
-        return None if found is None else rows.inbox_row(found)
+        found = self._run("HGET", self._key("inbox", conversation_id), message_id, of=conversation_id)
+        try:
+            return None if found is None else rows.inbox_row(found)
+        except _NOT_OURS as error:
+            raise CorruptEntry(conversation_id, 0, f"message {message_id} is not what was written: {error!r}") from None
 
     def cached_result(self, cache_key: str, now: int) -> ResultRow | None:
         """Return a reusable result that has not expired."""
@@ -87,7 +94,8 @@ class RedisReads:
 
     def entries(self, conversation_id: str, *, after: int, limit: int) -> list[EntryRow]:
         """Return the steps that hold the next `limit` events after `after`; a step holds at least one."""
-        found = self._run("XRANGE", self._key("journal", conversation_id), max(0, after) + 1, "+", "COUNT", limit)
+        key = self._key("journal", conversation_id)
+        found = self._run("XRANGE", key, max(0, after) + 1, "+", "COUNT", limit, of=conversation_id)
         try:
             return [rows.entry_row(entry) for entry in found]
         except _NOT_OURS as error:
@@ -98,7 +106,7 @@ class RedisReads:
         packed = [
             one
             for request_id in dict.fromkeys(request_ids)
-            for one in self._run("HVALS", self._key("results", f"{conversation_id}/{request_id}"))
+            for one in self._run("HVALS", self._key("results", f"{conversation_id}/{request_id}"), of=conversation_id)
         ]
         try:
             return sorted(map(rows.result_row, packed), key=_place)
@@ -107,7 +115,7 @@ class RedisReads:
 
     def memory(self, conversation_id: str, *, first_seq: int, last_seq: int) -> list[MemoryRow]:
         """Return what was said and noted in a range, oldest first."""
-        found, forgotten = self._script(lua.MEMORY, conversation_id, first_seq, last_seq)
+        found, forgotten = self._script(lua.MEMORY, conversation_id, first_seq, last_seq, of=conversation_id)
         try:
             return rows.memory_rows(found, forgotten)
         except _NOT_OURS as error:
@@ -116,8 +124,8 @@ class RedisReads:
     def conversation(self, conversation_id: str) -> ConversationRow | None:
         """Return one line of the list."""
         fields = ("phase", "last_seq", "unfinished", "user_id", "created_at", "updated_at")
-        found = self._run("HMGET", self._key("state", conversation_id), *fields)
-        return None if found[0] is None else rows.conversation_row([conversation_id.encode(), *found])
+        found = self._run("HMGET", self._key("state", conversation_id), *fields, of=conversation_id)
+        return None if found == [None] * len(fields) else rows.conversation_row([conversation_id.encode(), *found])
 
     def conversations(self, *, phase: str | None, after: tuple[int, str] | None, limit: int) -> list[ConversationRow]:
         """Return a page of conversations, newest update first."""
@@ -137,7 +145,7 @@ class RedisReads:
     def phase_counts(self) -> dict[str, int]:
         """Return how many conversations are in each phase."""
         counts = self._run("HGETALL", self._key("phases"))
-        return {phase.decode("utf-8", "replace"): int(count) for phase, count in counts.items()}
+        return {rows.phase_name(phase): int(count) if count.isdigit() else 0 for phase, count in counts.items()}
 
     def dead_letters(self, *, after: int, limit: int) -> list[DeadLetterRow]:
         """Return dead letters with an id above `after`, oldest first."""
@@ -170,15 +178,15 @@ class RedisReads:
     def _key(self, table: str, *parts: str) -> str:
         return ":".join((self._base, table, *parts))
 
-    def _run(self, *command: Any) -> Any:
+    def _run(self, *command: Any, of: str | None = None) -> Any:
         try:
             return self._connected().execute_command(*command)  # type: ignore[no-untyped-call]  # the driver's
         except DataError:  # a value that no server would ever take
             raise
         except RedisError as error:
-            raise self._unavailable(error) from None
+            raise self._trouble(error, of) from None
 
-    def _script(self, script: str, *values: Any) -> Any:
+    def _script(self, script: str, *values: Any, of: str | None = None) -> Any:
         client = self._connected()
         call = self._scripts.get(script)
         if call is None:
@@ -188,13 +196,18 @@ class RedisReads:
         except DataError:  # as above
             raise
         except RedisError as error:
-            raise self._unavailable(error) from None
+            raise self._trouble(error, of) from None
 
     def _connected(self) -> Redis:
         client = self._client
         if client is None:
             raise StoreUnavailable("the store is not open")
         return client
+
+    def _trouble(self, error: RedisError, of: str | None) -> Exception:
+        if of is not None and "WRONGTYPE" in str(error):  # trying again would find the same
+            return CorruptEntry(of, 0, f"one of its keys is of another kind: {error}")
+        return self._unavailable(error)
 
     def _unavailable(self, error: RedisError) -> StoreUnavailable:
         """Return a driver's error as the contract's: whatever the server says, no step is refused for it."""

@@ -19,8 +19,9 @@ depend on what is stored. `<c>` is a conversation id, which holds no slash.
     :operations, :metrics, :errors  zset  logs, by time, capped
 
 A script that fails half-way is not rolled back, so the only failures left are those of a first write: arguments are
-checked before they are sent, and the server refuses for lack of memory, a failed disk or a replica before anything is
-written. In the append-only file a script is one transaction.
+checked before they are sent, the kinds of the keys before they are written to, and the server refuses for lack of
+memory, a failed disk or a replica before anything is written. What one conversation's keys hold can make no script fail
+that serves others too. In the append-only file a script is one transaction.
 """
 
 from __future__ import annotations
@@ -32,8 +33,19 @@ local owner = KEYS[1]
 local base = string.sub(owner, 1, -7)
 """
 
+_KINDS: Final = """
+local function wrong(key, kind)
+    local is = redis.call('TYPE', key).ok
+    if is ~= 'none' and is ~= kind then return key .. ' is a ' .. is .. ' in place of a ' .. kind end
+end
+local function whole_number(text) -- what was spoilt is read from its beginning: whoever asked compares it with the rest
+    return text and #text < 16 and string.match(text, '^%d+$') and tonumber(text) or 0
+end
+"""
+
 _GUARD: Final = (
     _BASE
+    + _KINDS
     + """
 local held_mark, held_commits = unpack(redis.call('HMGET', owner, 'mark', 'commits'))
 if not held_mark then return {'missing'} end
@@ -104,6 +116,12 @@ local function take_all(width)
     end
     return rows
 end
+for _, each in ipairs({'listed', 'stale', 'unfinished', 'answered', 'cached', 'operations', 'metrics', 'errors',
+    'letters_at', 'letters stream', 'phases hash'}) do
+    local name, kind = string.match(each, '^(%S+) ?(%S*)$')
+    local bad = wrong(base .. ':' .. name, kind == '' and 'zset' or kind)
+    if bad then error(bad) end -- all need it: nothing was written, and a person must see to it
+end
 redis.call('HSET', owner, 'commits', number)
 
 local function log(name, at, body)
@@ -116,17 +134,24 @@ local function log(name, at, body)
     end
 end
 
+local function count(phase, by)
+    local number = (tonumber(redis.call('HGET', base .. ':phases', phase)) or 0) + by
+    if number > 0 then
+        redis.call('HSET', base .. ':phases', phase, string.format('%.0f', number))
+    else
+        redis.call('HDEL', base .. ':phases', phase)
+    end
+end
+
 local function index(c, phase, old_phase, unfinished, at)
     redis.call('ZADD', base .. ':listed', -tonumber(at), c)
     redis.call('ZADD', base .. ':stale', at, c)
     if old_phase ~= phase then
         if old_phase then
             redis.call('ZREM', base .. ':phase:' .. old_phase, c)
-            if redis.call('HINCRBY', base .. ':phases', old_phase, -1) <= 0 then
-                redis.call('HDEL', base .. ':phases', old_phase)
-            end
+            count(old_phase, -1)
         end
-        redis.call('HINCRBY', base .. ':phases', phase, 1)
+        count(phase, 1)
     end
     redis.call('ZADD', base .. ':phase:' .. phase, -tonumber(at), c)
     if unfinished == '1' then
@@ -144,14 +169,34 @@ local function apply()
     local memory, forget, errors = take_all(4), take_all(1), take_all(2)
 
     local state, journal = base .. ':state:' .. c, base .. ':journal:' .. c
+    local bad = wrong(state, 'hash') or wrong(journal, 'stream')
+    if #inbox + #replied > 0 then bad = bad or wrong(base .. ':inbox:' .. c, 'hash') end
+    if #results > 0 then bad = bad or wrong(base .. ':requests:' .. c, 'set') end
+    for _, row in ipairs(results) do
+        bad = bad or wrong(base .. ':results:' .. c .. '/' .. row[1], 'hash')
+        if row[5] ~= '' then bad = bad or wrong(base .. ':cache:' .. row[4], 'zset') end
+    end
+    if #memory > 0 then bad = bad or wrong(base .. ':memory:' .. c, 'hash') end
+    for _, row in ipairs(memory) do bad = bad or wrong(base .. ':' .. row[1] .. ':' .. c, 'zset') end
+    if #forget > 0 then bad = bad or wrong(base .. ':forgotten:' .. c, 'hash') end
+    if bad then return 'wrong ' .. bad end
+
     local newest, old_phase = unpack(redis.call('HMGET', state, 'last_seq', 'phase'))
+    if not newest and redis.call('EXISTS', state, journal) > 0 then
+        return 'wrong ' .. state .. ' has no last_seq, but there is more of the conversation'
+    end
     if (newest or '0') ~= expected then
         local same = redis.call('XRANGE', journal, last, last, 'COUNT', 1)[1]
         if same and same[2][2] == first and same[2][4] == at and same[2][6] == entry then return '' end
         return newest or '0'
     end
 
-    redis.call('XADD', journal, last .. '-0', 'first', first, 'at', at, 'body', entry)
+    local of_phase = wrong(base .. ':phase:' .. phase, 'zset')
+        or (old_phase and wrong(base .. ':phase:' .. old_phase, 'zset'))
+    if of_phase then error(of_phase) end -- others need it: as above
+    -- The first write of the step: the one that can be refused, when the journal is further on than the state says.
+    local added = redis.pcall('XADD', journal, last .. '-0', 'first', first, 'at', at, 'body', entry)
+    if type(added) == 'table' and added.err then return 'wrong ' .. journal .. ': ' .. added.err end
     if not newest then redis.call('HSET', state, 'created_at', at, 'recoveries', '0', 'snapshot_seq', '0') end
     redis.call('HSET', state, 'phase', phase, 'last_seq', last, 'unfinished', unfinished, 'open_seq', open_seq,
         'open_requests', open_requests, 'updated_at', at)
@@ -168,8 +213,10 @@ local function apply()
         local held = redis.call('HGET', base .. ':inbox:' .. c, row[1])
         if held then
             local accepted, _, rest = string.match(held, '^(%-?%d+) (%d*) (.*)$')
-            redis.call('HSET', base .. ':inbox:' .. c, row[1], accepted .. ' ' .. row[2] .. ' ' .. rest)
-            redis.call('ZADD', base .. ':answered', accepted, c .. '/' .. row[1])
+            if accepted then -- else it was spoilt, and stays as it is for whoever looks it up
+                redis.call('HSET', base .. ':inbox:' .. c, row[1], accepted .. ' ' .. row[2] .. ' ' .. rest)
+                redis.call('ZADD', base .. ':answered', accepted, c .. '/' .. row[1])
+            end
         end
     end
     for _, row in ipairs(results) do
@@ -220,8 +267,13 @@ COUNT_RECOVERIES: Final = (
     + """
 local answer = {'ok'}
 for _, c in ipairs(redis.call('ZRANGE', base .. ':unfinished', 0, -1)) do
+    local state, counted = base .. ':state:' .. c, 1
+    if not wrong(state, 'hash') then
+        counted = whole_number(redis.call('HGET', state, 'recoveries')) + 1
+        redis.call('HSET', state, 'recoveries', string.format('%.0f', counted))
+    end
     answer[#answer + 1] = c
-    answer[#answer + 1] = redis.call('HINCRBY', base .. ':state:' .. c, 'recoveries', 1)
+    answer[#answer + 1] = counted
 end
 return answer
 """
@@ -238,22 +290,28 @@ local function old(name, before, count)
 end
 
 for _, member in ipairs(old('answered', inbox_at, most)) do
-    local slash = string.find(member, '/', 1, true)
-    messages = messages + redis.call('HDEL', base .. ':inbox:' .. string.sub(member, 1, slash - 1),
-        string.sub(member, slash + 1))
+    local slash = string.find(member, '/', 1, true) or 1
+    local inbox = base .. ':inbox:' .. string.sub(member, 1, slash - 1)
+    if not wrong(inbox, 'hash') then messages = messages + redis.call('HDEL', inbox, string.sub(member, slash + 1)) end
     redis.call('ZREM', base .. ':answered', member)
 end
 -- Once looked at, a conversation is out of the index until its next step: only a step makes anything of it deletable.
 local looked = old('stale', journal_at, ARGV[8])
 for _, c in ipairs(looked) do
-    local open_seq, snapshot_seq = unpack(redis.call('HMGET', base .. ':state:' .. c, 'open_seq', 'snapshot_seq'))
-    if open_seq == '' then
-        steps = steps + redis.call('XTRIM', base .. ':journal:' .. c, 'MINID', tonumber(snapshot_seq) + 1)
-        for _, request in ipairs(redis.call('SMEMBERS', base .. ':requests:' .. c)) do
-            results = results + redis.call('HLEN', base .. ':results:' .. c .. '/' .. request)
-            redis.call('UNLINK', base .. ':results:' .. c .. '/' .. request)
+    local state, journal, requests = base .. ':state:' .. c, base .. ':journal:' .. c, base .. ':requests:' .. c
+    if not (wrong(state, 'hash') or wrong(journal, 'stream') or wrong(requests, 'set')) then
+        local open_seq, snapshot_seq, last_seq = unpack(redis.call('HMGET', state, 'open_seq', 'snapshot_seq',
+            'last_seq'))
+        local kept_from = whole_number(snapshot_seq)
+        if open_seq == '' and kept_from <= whole_number(last_seq) then -- else one of them was spoilt: all is needed
+            steps = steps + redis.call('XTRIM', journal, 'MINID', kept_from + 1)
+            for _, request in ipairs(redis.call('SMEMBERS', requests)) do
+                local done = base .. ':results:' .. c .. '/' .. request
+                if not wrong(done, 'hash') then results = results + redis.call('HLEN', done) end
+                redis.call('UNLINK', done)
+            end
+            redis.call('UNLINK', requests)
         end
-        redis.call('UNLINK', base .. ':requests:' .. c)
     end
     redis.call('ZREM', base .. ':stale', c)
 end
@@ -294,20 +352,31 @@ end
 
 LOAD: Final = (
     _BASE
+    + _KINDS
     + _FETCH
     + """
 local c, recent = ARGV[1], ARGV[2]
+local there, damaged, bad = false, '', {}
+for _, each in ipairs({'state hash', 'journal stream', 'inbox hash', 'requests set', 'memory hash', 'said zset',
+    'notes zset', 'forgotten hash'}) do
+    local name, kind = string.match(each, '^(%S+) (%S+)$')
+    local is = redis.call('TYPE', base .. ':' .. name .. ':' .. c).ok
+    if is ~= 'none' then there = true end
+    if is ~= 'none' and is ~= kind then
+        bad[name] = true
+        damaged = name .. ' is a ' .. is .. ' in place of a ' .. kind
+    end
+end
+if not there then return {} end
+if bad.state then return {'its row is a ' .. redis.call('TYPE', base .. ':state:' .. c).ok} end
 local state = redis.call('HMGET', base .. ':state:' .. c, 'last_seq', 'snapshot', 'snapshot_seq', 'open_seq',
     'open_requests', 'phase')
-if not state[1] then return {} end
-local function whole_number(text) -- what was spoilt is read from its beginning: whoever asked compares it with the rest
-    return text and #text < 16 and string.match(text, '^%d+$') and tonumber(text) or 0
-end
+if not state[1] then return {'last_seq is missing, but there is more of the conversation'} end
 local results = {}
 local readable, requests = pcall(cjson.decode, state[5])
 if ARGV[3] == '1' and not (readable and type(requests) == 'table') then -- the inbox knows them too
     readable, requests = true, {}
-    for _, row in ipairs(redis.call('HVALS', base .. ':inbox:' .. c)) do
+    for _, row in ipairs(bad.inbox and {} or redis.call('HVALS', base .. ':inbox:' .. c)) do
         local rest = string.match(row, '^%S+  (.*)$')
         local known, message = pcall(cjson.decode, rest)
         if known and type(message) == 'table' then requests[#requests + 1] = message[2] end
@@ -315,28 +384,38 @@ if ARGV[3] == '1' and not (readable and type(requests) == 'table') then -- the i
 end
 if readable and type(requests) == 'table' then
     for i, request in ipairs(requests) do
-        results[i] = redis.call('HVALS', base .. ':results:' .. c .. '/' .. tostring(request))
+        local done = base .. ':results:' .. c .. '/' .. tostring(request)
+        local other = wrong(done, 'hash')
+        damaged = other or damaged
+        results[i] = other and {} or redis.call('HVALS', done)
     end
 end
-local fields = redis.call('ZREVRANGE', base .. ':notes:' .. c, 0, 0)
-local condensed = fields[1] and string.match(fields[1], '^%d+') or '0'
-local said, first = base .. ':said:' .. c, whole_number(state[1]) + 1
-for _, field in ipairs(redis.call('ZREVRANGEBYSCORE', said, '+inf', '(' .. condensed, 'LIMIT', 0, recent)) do
-    fields[#fields + 1] = field
-    first = whole_number(string.match(field, '^%d+'))
-end
-if state[4] ~= '' then
-    for _, field in ipairs(redis.call('ZRANGEBYSCORE', said, whole_number(state[4]), '(' .. first)) do
-        fields[#fields + 1] = field
-    end
-end
-local from = 1
+local entries, from = {}, 1
 if ARGV[3] == '0' then from = whole_number(state[3]) + 1 end
-return {state[1], state[2], state[3], redis.call('XRANGE', base .. ':journal:' .. c, from, '+'),
-    results, fetch(c, fields), redis.call('HGETALL', base .. ':forgotten:' .. c), state[6], state[5]}
+if not bad.journal then entries = redis.call('XRANGE', base .. ':journal:' .. c, from, '+') end
+local memory, forgotten = {}, {}
+if not (bad.notes or bad.said or bad.memory or bad.forgotten) then
+    local fields = redis.call('ZREVRANGE', base .. ':notes:' .. c, 0, 0)
+    local condensed = fields[1] and string.match(fields[1], '^%d+') or '0'
+    local said, first = base .. ':said:' .. c, whole_number(state[1]) + 1
+    for _, field in ipairs(redis.call('ZREVRANGEBYSCORE', said, '+inf', '(' .. condensed, 'LIMIT', 0, recent)) do
+        fields[#fields + 1] = field
+        first = whole_number(string.match(field, '^%d+'))
+    end
+    if state[4] ~= '' then
+        for _, field in ipairs(redis.call('ZRANGEBYSCORE', said, whole_number(state[4]), '(' .. first)) do
+            fields[#fields + 1] = field
+        end
+    end
+    memory, forgotten = fetch(c, fields), redis.call('HGETALL', base .. ':forgotten:' .. c)
+end
+return {state[1], state[2], state[3], entries, results, memory, forgotten, state[6], state[5], damaged}
 """
 )
-"""ARGV: conversation, how many remarks, 1 for the whole journal. As of one moment."""
+"""ARGV: conversation, how many remarks, 1 for the whole journal. As of one moment.
+
+One string alone says why not even the place of the conversation is known.
+"""
 
 MEMORY: Final = (
     _BASE
@@ -353,12 +432,15 @@ return {fetch(c, fields), redis.call('HGETALL', base .. ':forgotten:' .. c)}
 
 LISTED: Final = (
     _BASE
+    + _KINDS
     + """
 local rows = {}
 local found = redis.call('ZRANGEBYSCORE', base .. ARGV[1], ARGV[2], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[3])
 for i = 1, #found, 2 do
-    local row = redis.call('HMGET', base .. ':state:' .. found[i], 'phase', 'last_seq', 'unfinished', 'user_id',
-        'created_at')
+    local state, row = base .. ':state:' .. found[i], {false, false, false, false, false}
+    if not wrong(state, 'hash') then
+        row = redis.call('HMGET', state, 'phase', 'last_seq', 'unfinished', 'user_id', 'created_at')
+    end
     table.insert(row, 1, found[i])
     row[7] = string.format('%.0f', -tonumber(found[i + 1])) -- the index's own: from it the next page goes on
     rows[#rows + 1] = row

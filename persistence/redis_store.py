@@ -49,6 +49,8 @@ _CLEANED = (
     "orchestrator_dead_letters",
 )
 """What the cleanup script counts, in its order."""
+_WRONG = b"wrong "
+"""Before the commit script's words when a key of the conversation is not what it was."""
 _LARGEST_COMMIT = 512 << 20
 """Bytes; more than the server takes as one value or request by default would end the connection, every time."""
 _WATCH_EVERY = 0.05
@@ -176,7 +178,7 @@ class RedisStore(RedisReads):
     def count_recoveries(self) -> dict[str, int]:
         """Add one for every unfinished conversation."""
         answer = self._write(lua.COUNT_RECOVERIES)
-        return {key.decode(): count for key, count in zip(answer[::2], answer[1::2], strict=True)}
+        return {key.decode("utf-8", "replace"): count for key, count in zip(answer[::2], answer[1::2], strict=True)}
 
     def cleanup(self, now: int, *, keep_journal_ms: int, keep_logs_ms: int, keep_inbox_ms: int) -> dict[str, int]:
         """Delete what has expired, a bounded number of each kind per call."""
@@ -283,7 +285,11 @@ class RedisStore(RedisReads):
 def _outcome(append: Append, newest: bytes) -> Outcome:
     if newest == b"":
         return Committed(append.conversation_id, append.last_seq)
-    detail = f"the newest event is {int(newest)}, this step follows {append.expected_seq}"
+    if newest.startswith(_WRONG):
+        detail = newest.removeprefix(_WRONG).decode("utf-8", "replace")
+        return AppendRefused(append.conversation_id, append.last_seq, "poisoned", detail)
+    said = newest.decode("utf-8", "replace")
+    detail = f"the newest event is {said}, this step follows {append.expected_seq}"
     return AppendRefused(append.conversation_id, append.last_seq, "sequence_conflict", detail)
 
 
