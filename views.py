@@ -264,4 +264,5 @@ def _letter_line(row: DeadLetterRow) -> dict[str, Any]:
         "reason": row.reason,
         "kind": row.kind,
         "body": row.body.decode("utf-8", "replace"),
+        **({"damaged": row.damaged} if row.damaged else {}),
     }

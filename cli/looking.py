@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -128,8 +128,12 @@ def dead_letters(
     elif not rows:
         words("there are none")
     else:
-        lines = ((row["id"], row["at"], row["address"], row["kind"], row["reason"]) for row in rows)
+        lines = ((row["id"], row["at"], row["address"], row["kind"], _reason(row)) for row in rows)
         show(table(("id", "at", "address", "kind", "reason"), lines, right=("id",)))
+
+
+def _reason(letter: dict[str, Any]) -> str:
+    return f"unreadable: {letter['damaged']}" if "damaged" in letter else str(letter["reason"])
 
 
 def _phase(where: list[str]) -> str | None:

@@ -130,4 +130,5 @@ def conversation_line(row: ConversationRow) -> dict[str, Any]:
         "user_id": row.user_id,
         "created_at": rfc3339(row.created_at),
         "updated_at": rfc3339(row.updated_at),
+        **({"damaged": row.damaged} if row.damaged else {}),
     }

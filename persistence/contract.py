@@ -157,6 +157,8 @@ class DeadLetterRow:
     """JSON of it, clipped to what a person needs; replayable when it came from outside."""
     id: int = 0
     """Set by the store."""
+    damaged: str = ""
+    """Why it cannot be read as it was written, if so; then the rest is what can be shown of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,8 @@ class ConversationRow:
     user_id: str | None
     created_at: int
     updated_at: int
+    damaged: str = ""
+    """What of the row is not what was written, if anything; 0 or a name stands in its place."""
 
 
 @dataclass(frozen=True, slots=True)

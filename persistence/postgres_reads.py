@@ -22,13 +22,14 @@ from persistence.contract import (
     ResultRow,
     StoreUnavailable,
 )
-from persistence.damage import read_ids
+from persistence.damage import conversation_row, dead_letter, memory_rows, missing_place, read_ids
+from persistence.entry import CorruptEntry
 from persistence.postgres_connection import Connection, connect_options, settle, unavailable
 
 T = TypeVar("T")
 Values = Sequence[Any] | dict[str, Any]
 
-_FOREVER = 2**62
+_FOREVER = 2**63 - 1
 _READERS = 4
 _READ_TIMEOUT = 10.0
 """Seconds that the server takes for one statement, at most."""
@@ -74,7 +75,7 @@ class PostgresReads:
 
     def entries(self, conversation_id: str, *, after: int, limit: int) -> list[EntryRow]:
         """Return the steps that hold the next `limit` events after `after`; a step holds at least one."""
-        return [EntryRow(*row) for row in self._all(sql.ENTRIES, (conversation_id, after, limit))]
+        return [EntryRow(*row) for row in self._all(sql.ENTRIES, (conversation_id, after, max(0, limit)))]
 
     def results(self, conversation_id: str, request_ids: Sequence[str]) -> list[ResultRow]:
         """Return all results of these requests."""
@@ -83,27 +84,27 @@ class PostgresReads:
 
     def memory(self, conversation_id: str, *, first_seq: int, last_seq: int) -> list[MemoryRow]:
         """Return what was said and noted in a range, oldest first."""
-        return [MemoryRow(*row) for row in self._all(sql.MEMORY_RANGE, (conversation_id, first_seq, last_seq))]
+        return list(memory_rows(conversation_id, self._all(sql.MEMORY_RANGE, (conversation_id, first_seq, last_seq))))
 
     def conversation(self, conversation_id: str) -> ConversationRow | None:
         """Return one line of the list."""
         rows = self._all(sql.CONVERSATION, (conversation_id,))
-        return ConversationRow(*rows[0]) if rows else None
+        return conversation_row(rows[0]) if rows else None
 
     def conversations(self, *, phase: str | None, after: tuple[int, str] | None, limit: int) -> list[ConversationRow]:
         """Return a page of conversations, newest update first."""
         before, seen = after or (_FOREVER, "")
         statement = sql.CONVERSATIONS if phase is None else sql.CONVERSATIONS_IN_PHASE
         values = {"before": before, "seen": seen, "limit": limit, "phase": phase}
-        return [ConversationRow(*row) for row in self._all(statement, values)]
+        return [conversation_row(row) for row in self._all(statement, values)]
 
     def phase_counts(self) -> dict[str, int]:
         """Return how many conversations are in each phase."""
-        return dict(self._all(sql.PHASES))
+        return {str(phase): count for phase, count in self._all(sql.PHASES)}
 
     def dead_letters(self, *, after: int, limit: int) -> list[DeadLetterRow]:
         """Return dead letters with an id above `after`, oldest first."""
-        return [DeadLetterRow(*row) for row in self._all(sql.DEAD_LETTERS, (after, limit))]
+        return [dead_letter(*row) for row in self._all(sql.DEAD_LETTERS, (after, limit))]
 
     # Connections
 
@@ -168,14 +169,17 @@ def _load(connection: Connection, conversation_id: str, recent: int, whole: bool
     def rows(statement: str, *values: Any) -> list[Any]:
         return _rows(connection, statement, (conversation_id, *values))
 
-    state = rows(sql.LOAD_STATE)
-    if not state:
+    last_seq, snapshot, snapshot_seq, oldest_open, open_requests, left = rows(sql.LOAD_STATE)[0]
+    if left is not None:
+        if left:
+            raise missing_place(conversation_id)
         return Loaded(conversation_id)
-    last_seq, snapshot, snapshot_seq, oldest_open, open_requests = state[0]
+    if last_seq is None or snapshot_seq is None:
+        raise CorruptEntry(conversation_id, 0, f"its row says that it is at {last_seq}, snapshot {snapshot_seq}")
     phase = ""
     if whole:
         snapshot, snapshot_seq = None, 0
-        phase = ConversationRow(*rows(sql.CONVERSATION)[0]).phase
+        phase = conversation_row(rows(sql.CONVERSATION)[0]).phase
     requests, damaged = read_ids(open_requests)
     if damaged and whole:  # the inbox knows them too
         requests, damaged = [found for (found,) in rows(sql.UNREPLIED)], ""
@@ -184,6 +188,11 @@ def _load(connection: Connection, conversation_id: str, recent: int, whole: bool
     first = said[-1][0] if said else last_seq + 1
     if oldest_open is not None and oldest_open < first:
         said.extend(row for row in rows(sql.MEMORY_RANGE, oldest_open, first - 1) if row[1] != "note")
+    memory: tuple[MemoryRow, ...] = ()
+    try:
+        memory = tuple(sorted(memory_rows(conversation_id, [*notes, *said]), key=lambda one: (one.seq, one.role)))
+    except CorruptEntry as error:
+        damaged = damaged or error.reason
     return Loaded(
         conversation_id,
         last_seq,
@@ -191,7 +200,7 @@ def _load(connection: Connection, conversation_id: str, recent: int, whole: bool
         snapshot_seq,
         tuple(EntryRow(*row) for row in rows(sql.ENTRIES, snapshot_seq, None)),
         tuple(ResultRow(*row) for row in rows(sql.RESULTS, requests, requests)) if requests else (),
-        tuple(MemoryRow(*row) for row in sorted([*notes, *said])),
+        memory,
         phase,
         damaged,
     )

@@ -150,7 +150,7 @@ ORDER BY number
 """
 DROP_DEAD_LETTER: Final = "DELETE FROM orchestrator_dead_letters WHERE id = %s"
 RECOVERING: Final = """
-UPDATE orchestrator_workflow_states SET recoveries = recoveries + 1 WHERE unfinished
+UPDATE orchestrator_workflow_states SET recoveries = greatest(0, least(recoveries, 1000000)) + 1 WHERE unfinished
 RETURNING conversation_id, recoveries
 """
 
@@ -193,7 +193,8 @@ TRIM: Final = {
             SELECT old.ctid FROM unnest(%(chosen)s::text[]) AS chosen (id)
             CROSS JOIN LATERAL (
                 SELECT j.ctid FROM orchestrator_journal j WHERE j.conversation_id = chosen.id AND j.last_seq <= (
-                    SELECT s.snapshot_seq FROM orchestrator_workflow_states s WHERE s.conversation_id = chosen.id)
+                    SELECT s.snapshot_seq FROM orchestrator_workflow_states s
+                    WHERE s.conversation_id = chosen.id AND s.snapshot_seq <= s.last_seq)
                 LIMIT %(most)s) AS old
             LIMIT %(most)s))
     """,
@@ -210,15 +211,20 @@ TRIMMED: Final = """
 UPDATE orchestrator_workflow_states s SET trimmable = FALSE
 WHERE conversation_id = ANY(%(chosen)s::text[])
   AND (SELECT 1 FROM orchestrator_journal j
-       WHERE j.conversation_id = s.conversation_id AND j.last_seq <= s.snapshot_seq LIMIT 1) IS NULL
+       WHERE j.conversation_id = s.conversation_id AND j.last_seq <= s.snapshot_seq
+         AND s.snapshot_seq <= s.last_seq LIMIT 1) IS NULL
   AND (SELECT 1 FROM orchestrator_agent_results r WHERE r.conversation_id = s.conversation_id LIMIT 1) IS NULL
 """
 
 # Reading
 
+# One row always: without a conversation's row the last column tells whether there is a journal all the same.
 LOAD_STATE: Final = """
-SELECT last_seq, snapshot, snapshot_seq, oldest_open_seq, open_request_ids
-FROM orchestrator_workflow_states WHERE conversation_id = %s
+SELECT s.last_seq, s.snapshot, s.snapshot_seq, s.oldest_open_seq, s.open_request_ids,
+    CASE WHEN s.conversation_id IS NULL
+        THEN EXISTS (SELECT 1 FROM orchestrator_journal j WHERE j.conversation_id = asked.id) END
+FROM (SELECT %s::text COLLATE "C" AS id) AS asked
+LEFT JOIN orchestrator_workflow_states s ON s.conversation_id = asked.id
 """
 ENTRIES: Final = """
 SELECT first_seq, last_seq, at, body FROM orchestrator_journal

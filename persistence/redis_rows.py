@@ -19,6 +19,7 @@ from persistence.contract import (
     OperationRow,
     ResultRow,
 )
+from persistence.damage import dead_letter
 
 Argument = bytes | str | int
 Row = OperationRow | MetricRow | DeadLetterRow
@@ -123,14 +124,19 @@ def conversation_row(found: Any) -> ConversationRow:
     name, phase, last_seq, unfinished, user, created, updated = found
     # One spoilt row must not hide all the others from a list: what cannot be read is shown as well as it can be.
     user_id = None if user is None else user.decode("utf-8", "replace")
-    numbers = [int(number) if number and number.isdigit() else 0 for number in (last_seq, created, updated)]
+    given = {"last_seq": last_seq, "created_at": created, "updated_at": updated}
+    numbers = [int(number) if number and number.isdigit() else 0 for number in given.values()]
+    spoilt = [field for field, number in given.items() if not (number and number.lstrip(b"-").isdigit())]
+    spoilt += [field for field, stored in (("phase", phase), ("unfinished", unfinished)) if stored is None]
     return ConversationRow(
         name.decode("utf-8", "replace"),
         phase_name(phase),
         numbers[0],
         unfinished == b"1",
         user_id,
-        *numbers[1:],
+        numbers[1],
+        numbers[2],
+        f"not what was written: {', '.join(spoilt)}" if spoilt else "",
     )
 
 
@@ -142,8 +148,14 @@ def phase_name(stored: bytes | None) -> str:
 def letter_row(found: Any) -> DeadLetterRow:
     """Return a dead letter."""
     number, fields = found
-    (at, address, reason, kind), body = _unpack(fields[b"letter"])
-    return DeadLetterRow(at, address, reason, kind, body, int(number.partition(b"-")[0]))
+    id_ = int(number.partition(b"-")[0])
+    if not isinstance(fields, dict):
+        fields = dict(zip(fields[::2], fields[1::2], strict=False))
+    try:
+        (at, address, reason, kind), body = _unpack(fields[b"letter"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return dead_letter(None, None, None, None, fields.get(b"letter", b""), id_)
+    return dead_letter(at, address, reason, kind, body, id_)
 
 
 def _result_arguments(row: ResultRow) -> tuple[Argument, ...]:

@@ -22,10 +22,10 @@ from persistence.contract import (
     ResultRow,
     StoreUnavailable,
 )
-from persistence.damage import read_ids
+from persistence.damage import conversation_row, dead_letter, memory_rows, missing_place, read_ids
 from persistence.entry import CorruptEntry
 
-_FOREVER = 2**62
+_FOREVER = 2**63 - 1
 _MANY = 1_000_000
 """Stands for "all" where SQLite wants a limit."""
 
@@ -57,6 +57,8 @@ class SqliteReads:
         with self._reader() as connection:
             # Many are new: one look instead of a transaction, whose every statement lets go of the interpreter.
             if connection.execute(sql.LOAD_STATE, (conversation_id,)).fetchone() is None:
+                if connection.execute(sql.ENTRIES, (conversation_id, -_FOREVER, 1)).fetchone() is not None:
+                    raise missing_place(conversation_id)
                 return Loaded(conversation_id)
             connection.execute("BEGIN")
             try:
@@ -76,7 +78,7 @@ class SqliteReads:
         phase = ""
         if whole:
             snapshot, snapshot_seq = None, 0
-            phase = _conversation(connection.execute(sql.CONVERSATION, (conversation_id,)).fetchone()).phase
+            phase = conversation_row(connection.execute(sql.CONVERSATION, (conversation_id,)).fetchone()).phase
         entries = connection.execute(sql.ENTRIES, (conversation_id, snapshot_seq, _MANY)).fetchall()
         requests, damaged = read_ids(open_requests)
         if damaged and whole:  # the inbox knows them too
@@ -90,13 +92,13 @@ class SqliteReads:
         notes = connection.execute(sql.NEWEST_NOTE, (conversation_id,)).fetchall()
         condensed = notes[0][0] if notes else 0
         said = connection.execute(sql.RECENT_MEMORY, (conversation_id, condensed, recent)).fetchall()
-        first = said[-1][0] if said else last_seq + 1
+        first = said[-1][0] if said and isinstance(said[-1][0], int) else last_seq + 1
         if oldest_open is not None and oldest_open < first:
             older = connection.execute(sql.MEMORY_RANGE, (conversation_id, oldest_open, first - 1))
             said.extend(row for row in older if row[1] != "note")
         memory: tuple[MemoryRow, ...] = ()
         try:
-            memory = tuple(sorted(_memory(conversation_id, [*notes, *said]), key=lambda said: (said.seq, said.role)))
+            memory = tuple(sorted(memory_rows(conversation_id, [*notes, *said]), key=lambda one: (one.seq, one.role)))
         except CorruptEntry as error:
             damaged = damaged or error.reason
         return Loaded(
@@ -127,7 +129,7 @@ class SqliteReads:
 
     def entries(self, conversation_id: str, *, after: int, limit: int) -> list[EntryRow]:
         """Return the steps that hold the next `limit` events after `after`; a step holds at least one."""
-        return [EntryRow(*row) for row in self._all(sql.ENTRIES, conversation_id, after, limit)]
+        return [EntryRow(*row) for row in self._all(sql.ENTRIES, conversation_id, after, max(0, limit))]
 
     def results(self, conversation_id: str, request_ids: Sequence[str]) -> list[ResultRow]:
         """Return all results of these requests."""
@@ -139,23 +141,26 @@ class SqliteReads:
 
     def memory(self, conversation_id: str, *, first_seq: int, last_seq: int) -> list[MemoryRow]:
         """Return what was said and noted in a range, oldest first."""
-        return list(_memory(conversation_id, self._all(sql.MEMORY_RANGE, conversation_id, first_seq, last_seq)))
+        return list(memory_rows(conversation_id, self._all(sql.MEMORY_RANGE, conversation_id, first_seq, last_seq)))
 
     def conversation(self, conversation_id: str) -> ConversationRow | None:
         """Return one line of the list."""
         rows = self._all(sql.CONVERSATION, conversation_id)
-        return _conversation(rows[0]) if rows else None
+        return conversation_row(rows[0]) if rows else None
 
     def conversations(self, *, phase: str | None, after: tuple[int, str] | None, limit: int) -> list[ConversationRow]:
         """Return a page of conversations, newest update first."""
         before, seen = after or (_FOREVER, "")
         if phase is None:
             rows = self._all(sql.CONVERSATIONS, before, seen, limit)
+            spoilt = self._all(sql.WITHOUT_TIME)
         else:
             rows = self._all(sql.CONVERSATIONS_IN_PHASE, before, seen, limit, phase)
+            spoilt = self._all(sql.WITHOUT_TIME_IN_PHASE, phase)
         # A name that was spoilt is shown, but no place to go on from: the next page would begin with it for ever.
-        page = [_conversation(row) for row in rows]
-        return [row for row in page if row.updated_at < before or row.conversation_id > seen]
+        page = [conversation_row(row) for row in [*rows, *spoilt]]
+        page = [row for row in page if (-row.updated_at, row.conversation_id) > (-before, seen)]
+        return sorted(page, key=lambda row: (-row.updated_at, row.conversation_id))[:limit]
 
     def phase_counts(self) -> dict[str, int]:
         """Return how many conversations are in each phase."""
@@ -166,7 +171,7 @@ class SqliteReads:
 
     def dead_letters(self, *, after: int, limit: int) -> list[DeadLetterRow]:
         """Return dead letters with an id above `after`, oldest first."""
-        return [DeadLetterRow(*row) for row in self._all(sql.DEAD_LETTERS, after, limit)]
+        return [dead_letter(*row) for row in self._all(sql.DEAD_LETTERS, after, limit)]
 
     # Connections
 
@@ -252,22 +257,6 @@ def unavailable(error: sqlite3.Error) -> StoreUnavailable:
 def _results(rows: Iterable[Any]) -> Iterable[ResultRow]:
     for request_id, node, agent, attempt, body, duration, cached, key, expires in rows:
         yield ResultRow(request_id, node, agent, attempt, body, duration, bool(cached), key, expires)
-
-
-def _memory(conversation_id: str, rows: Iterable[Any]) -> Iterable[MemoryRow]:
-    # A column takes what it is given: a row that was changed by hand can hold anything.
-    for seq, role, request_id, text, at, forgotten in rows:
-        words, numbers = (role, request_id, text), (seq, at)
-        if not all(isinstance(one, str) for one in words) or not all(isinstance(one, int) for one in numbers):
-            raise CorruptEntry(conversation_id, seq, f"what was said at {seq!r} is no text: {type(text).__name__}")
-        yield MemoryRow(seq, role, request_id, text, at, bool(forgotten))
-
-
-def _conversation(row: Any) -> ConversationRow:
-    conversation_id, phase, last_seq, unfinished, user_id, created, updated = row
-    user = None if user_id is None else str(user_id)
-    numbers = [number if isinstance(number, int) else 0 for number in (last_seq, created, updated)]
-    return ConversationRow(str(conversation_id), str(phase), numbers[0], bool(unfinished), user, *numbers[1:])
 
 
 def _undecodable(error: sqlite3.Error) -> bool:

@@ -117,7 +117,7 @@ TRIM: Final = {
             (SELECT j.rowid FROM json_each(:chosen) AS chosen
              CROSS JOIN orchestrator_workflow_states AS s ON s.conversation_id = chosen.value
              CROSS JOIN orchestrator_journal AS j ON j.conversation_id = s.conversation_id
-             WHERE j.last_seq <= s.snapshot_seq LIMIT :most)
+             WHERE j.last_seq <= s.snapshot_seq AND s.snapshot_seq <= s.last_seq LIMIT :most)
     """,
     "orchestrator_agent_results": """
         DELETE FROM orchestrator_agent_results WHERE rowid IN
@@ -129,7 +129,8 @@ TRIMMED: Final = """
 UPDATE orchestrator_workflow_states AS s SET trimmable = 0
 WHERE conversation_id IN (SELECT value FROM json_each(:chosen))
   AND NOT EXISTS (SELECT 1 FROM orchestrator_journal AS j
-                  WHERE j.conversation_id = s.conversation_id AND j.last_seq <= s.snapshot_seq)
+                  WHERE j.conversation_id = s.conversation_id AND j.last_seq <= s.snapshot_seq
+                    AND s.snapshot_seq <= s.last_seq)
   AND NOT EXISTS (SELECT 1 FROM orchestrator_agent_results AS r WHERE r.conversation_id = s.conversation_id)
 """
 
@@ -186,6 +187,15 @@ SELECT conversation_id, phase, last_seq, unfinished, user_id, created_at, update
 FROM orchestrator_workflow_states
 WHERE phase = ?4 AND updated_at <= ?1 AND (updated_at < ?1 OR conversation_id > ?2)
 ORDER BY updated_at DESC, conversation_id LIMIT ?3
+"""
+# A time that is none is before or behind all numbers, in the order of both indexes; there is hardly ever one.
+WITHOUT_TIME: Final = """
+SELECT conversation_id, phase, last_seq, unfinished, user_id, created_at, updated_at
+FROM orchestrator_workflow_states WHERE updated_at > 9223372036854775807 OR updated_at IS NULL
+"""
+WITHOUT_TIME_IN_PHASE: Final = """
+SELECT conversation_id, phase, last_seq, unfinished, user_id, created_at, updated_at
+FROM orchestrator_workflow_states WHERE phase = ? AND (updated_at > 9223372036854775807 OR updated_at IS NULL)
 """
 PHASES: Final = "SELECT phase, count(*) FROM orchestrator_workflow_states GROUP BY phase"
 DEAD_LETTERS: Final = """

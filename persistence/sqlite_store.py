@@ -186,7 +186,8 @@ class SqliteStore(SqliteReads):
     def count_recoveries(self) -> dict[str, int]:
         """Add one for every unfinished conversation."""
         self._change(sql.RECOVERING, ())
-        return dict(self._all(sql.RECOVERIES))
+        found = self._all(sql.RECOVERIES)
+        return {name: count if isinstance(count, int) else 1 for name, count in found if isinstance(name, str)}
 
     def cleanup(self, now: int, *, keep_journal_ms: int, keep_logs_ms: int, keep_inbox_ms: int) -> dict[str, int]:
         """Delete expired rows, a bounded number of each table per call."""

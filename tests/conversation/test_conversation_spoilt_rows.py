@@ -9,6 +9,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import postgres_server
+import psycopg
 import pytest
 from conversation_driver import DIAMOND, Conversation
 from redis_running import SERVER, redis_server
@@ -23,6 +25,7 @@ from messages.events import PhaseChanged, rfc3339, to_public
 from persistence import snapshot as snapshots
 from persistence.contract import MemoryRow, Store
 from persistence.entry import CorruptEntry, decode, encode
+from persistence.postgres_store import PostgresStore
 from persistence.redis_store import RedisStore
 from persistence.sqlite_store import SqliteStore
 from views import Views
@@ -109,6 +112,8 @@ def test_no_value_of_a_sqlite_row_raises_anything_else(good, tmp_path, table):
             store = SqliteStore(path)
             try:
                 _look_without_ownership(store)
+                if (table, column) != ("workflow_states", "conversation_id"):
+                    assert _listed(store) == ["c1", "other"]
             except Exception as error:
                 raise AssertionError(f"{table}.{column} = {value}") from error
             tried += 1
@@ -119,6 +124,15 @@ def _look_without_ownership(store: SqliteStore) -> None:
     store._open_readers()  # `open_reading` looks at the schema first, which is as it was
     try:
         _look(store)
+    finally:
+        store._close_readers()
+
+
+def _listed(store: SqliteStore) -> list[str]:
+    store._open_readers()
+    try:
+        assert read_everything(store)[0] == 2
+        return _leafed_through(store)
     finally:
         store._close_readers()
 
@@ -136,6 +150,79 @@ def test_a_spoilt_name_does_not_keep_the_list_from_ending(good, tmp_path, name):
     assert store.open_reading()
     assert read_everything(store)[0] == 2
     store.close()
+
+
+PLAIN = {
+    "text": ("''", "'noon'", "E'\\x01'", "'[1,null]'", "'[\"no such\"]'", "repeat('[', 9999)", "NULL"),
+    "bigint": ("0", "-5", "7", str(HUGE), str(2**63 - 1), str(-(2**63)), "NULL"),
+    "boolean": ("true", "false", "NULL"),
+    "bytea": ("''", "'\\x00ff'", "'noon'", "'[1,null]'", "NULL"),
+    "double precision": ("'NaN'", "'Infinity'", "-5", "NULL"),
+}
+"""Of each type of Postgres: what a column can be spoilt with."""
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[tuple[postgres_server.Server, PostgresStore]]:
+    with postgres_server.running() as server:
+        dsn = server.database()
+        store = PostgresStore(dsn)
+        store.open("test")
+        _talk(store)
+        store.close()
+        for table in TABLES:
+            for column, _type, nullable in _columns(server, dsn, table):
+                if nullable == "NO" and column not in (
+                    "conversation_id",
+                    "last_seq",
+                    "message_id",
+                    "request_id",
+                    "node_id",
+                    "seq",
+                    "role",
+                    "updated_at",
+                ):
+                    server.run(f"ALTER TABLE orchestrator_{table} ALTER {column} DROP NOT NULL", dsn)
+        store = PostgresStore(dsn)
+        assert store.open_reading()
+        yield server, store
+        store.close()
+
+
+def _columns(server: postgres_server.Server, dsn: str, table: str) -> list[Any]:
+    asked = "SELECT column_name, data_type, is_nullable FROM information_schema.columns WHERE table_name"
+    return server.run(f"{asked} = 'orchestrator_{table}'", dsn)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_no_value_of_a_postgres_row_raises_anything_else(postgres, table):
+    server, store = postgres
+    tried = 0
+    with psycopg.connect(store._dsn) as bare:
+        name = f"orchestrator_{table}"
+        for column, kind, _nullable in _columns(server, store._dsn, table):
+            for value in PLAIN[kind]:
+                bare.execute(f"CREATE TEMP TABLE kept AS SELECT * FROM {name}")
+                newest = f"(SELECT max(ctid) FROM {name} WHERE conversation_id = 'c1')"
+                try:
+                    bare.execute(f"UPDATE {name} SET {column} = {value} WHERE ctid = {newest}")
+                except psycopg.errors.IntegrityError:  # the key of another row, or no key
+                    bare.rollback()
+                    continue
+                bare.commit()
+                try:
+                    _look(store)
+                    assert read_everything(store)[0] == 2
+                    assert len(_leafed_through(store)) == 2
+                    tried += 1
+                except Exception as error:
+                    raise AssertionError(f"{table}.{column} = {value}") from error
+                finally:
+                    bare.execute(f"TRUNCATE {name}")
+                    bare.execute(f"INSERT INTO {name} SELECT * FROM kept")
+                    bare.execute("DROP TABLE kept")
+                    bare.commit()
+    assert tried >= 25
 
 
 @pytest.fixture

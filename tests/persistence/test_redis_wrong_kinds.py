@@ -10,9 +10,11 @@ import pytest
 from redis_running import SERVER, redis_server
 from store_samples import commit, full_step, result, said, step
 
-from persistence.contract import AppendRefused, Committed, InboxRow, StoreUnavailable
+from gateway.answers import json_answer
+from persistence.contract import AppendRefused, Committed, DeadLetterRow, InboxRow, StoreUnavailable
 from persistence.entry import CorruptEntry
 from persistence.redis_store import RedisStore
+from views import Views
 
 pytestmark = pytest.mark.skipif(SERVER is None, reason="there is no redis-server here")
 
@@ -160,3 +162,25 @@ def test_a_key_that_all_need_is_named_before_anything_is_written(redis: Any, nam
     commit(store, _next("c1"))
     assert store.find_message("c1", "m2") == InboxRow("m2", "r2", "print", 2)
     assert store.results("c1", ["r2"])
+
+
+@pytest.mark.parametrize(
+    "fields", [{"letter": b"noon"}, {"letter": b"[1]\n{}"}, {"other": b"x"}, {"letter": b'["a",1,2,3]\nx'}]
+)
+def test_a_spoilt_dead_letter_is_shown_as_such_among_the_others(redis: Any, fields: dict[str, bytes]) -> None:
+    client, store = redis
+    commit(store, rows=[DeadLetterRow(5, f"to {n}", "gone", "Kind", b"{}") for n in range(3)])
+    kept = client.xrange(f"{BASE}:letters")
+    client.delete(f"{BASE}:letters")
+    kept[1] = (kept[1][0], fields)
+    for number, held in kept:
+        client.xadd(f"{BASE}:letters", held, id=number)
+    views = Views.__new__(Views)
+    views._store = store
+    found = views.dead_letters(0, 10)
+    json_answer(found)
+    assert [line["id"] for line in found] == [1, 2, 3]
+    assert ["damaged" in line for line in found] == [False, True, False]
+    assert views.dead_letter(2) == found[1]
+    assert store.drop_dead_letter(2)
+    assert len(store.dead_letters(after=0, limit=9)) == 2
