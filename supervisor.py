@@ -30,6 +30,7 @@ from conversation.reports import report
 from messages.agent import NodeResult, Progress, RetryDue
 from messages.conversation import Deadline, Quarantine, Submit
 from messages.events import AgentProgress, Journaled
+from messages.frozen import frozen
 from messages.inbound import Answer, Refused, Resume
 from messages.lifecycle import ChildFailed, ChildStopped, Crash, Passivate, Recovered, RestartRequested
 from messages.planning import PlanReady
@@ -48,7 +49,7 @@ class StepRefused(Exception):
     error_class = "transient"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FromStore:
     """An answer of the reader or the writer, and which life of this supervisor asked for it.
 

@@ -14,11 +14,13 @@ Rules every store keeps, held by tests/persistence/contract_suite.py:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
+from messages.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class InboxRow:
     """One accepted message, for telling a repetition from a new message."""
 
@@ -32,7 +34,7 @@ class InboxRow:
     """Sequence number of its `reply.sent`, once there is one."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResultRow:
     """One agent result: stored once, here; the journal refers to it by (request, node)."""
 
@@ -49,7 +51,7 @@ class ResultRow:
     """Milliseconds since the epoch after which it is no longer reused; None when it never is."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MemoryRow:
     """One thing said or noted: stored once, here; the journal refers to it by sequence number."""
 
@@ -65,7 +67,7 @@ class MemoryRow:
     """True when a rollback took it out of what agents see; the row stays."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Append:
     """Everything one step of one conversation writes, applied together or not at all."""
 
@@ -103,7 +105,7 @@ class Append:
     """Failures among the events, for `orchestrator_error_logs`."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ErrorRow:
     """One failure, for `orchestrator_error_logs`."""
 
@@ -119,7 +121,7 @@ class ErrorRow:
     """Seconds until the next attempt; None when there is none."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OperationRow:
     """One notable operation, for `orchestrator_operation_logs`; written in batches, never waited for."""
 
@@ -131,7 +133,7 @@ class OperationRow:
     fields: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MetricRow:
     """One measurement, for `orchestrator_performance_metrics`; written in batches, never waited for."""
 
@@ -143,7 +145,7 @@ class MetricRow:
     agent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeadLetterRow:
     """One message nobody could take, kept for a person to replay or drop."""
 
@@ -159,7 +161,7 @@ class DeadLetterRow:
     """Set by the store."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EntryRow:
     """One journaled step as it is stored."""
 
@@ -169,7 +171,7 @@ class EntryRow:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Loaded:
     """All that is needed to wake one conversation; `last_seq` 0 and nothing else for an unknown one."""
 
@@ -189,7 +191,7 @@ class Loaded:
     """What beside the journal is not what was written, if anything; then results and memory may not be whole."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConversationRow:
     """One line of the list of conversations."""
 
@@ -202,7 +204,7 @@ class ConversationRow:
     updated_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Committed:
     """The append is durable."""
 
@@ -210,7 +212,7 @@ class Committed:
     last_seq: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AppendRefused:
     """This append was not applied and never will be; others of its batch were."""
 
@@ -224,7 +226,7 @@ class AppendRefused:
 Outcome = Committed | AppendRefused
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoreMark:
     """Which store this is, and how far it has come: what tells a store from an older copy of itself."""
 
@@ -255,7 +257,7 @@ class StoreIncompatible(StoreError):
     """The store was written by a newer version; it is left as it is."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoreHealth:
     """What `status` and `readyz` say about a store."""
 
