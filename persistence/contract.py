@@ -330,6 +330,9 @@ class Store(Protocol):
     def load(self, conversation_id: str, *, recent: int, whole: bool = False) -> Loaded:
         """Return all that is needed to wake a conversation; `whole`: all entries there are, and no snapshot."""
 
+    def absent(self, conversation_ids: Sequence[str]) -> set[str]:
+        """Return those of which nothing is stored: in one look, however many are asked for."""
+
     def unfinished(self) -> list[str]:
         """Return the conversations with unfinished work, oldest update first, by index."""
 

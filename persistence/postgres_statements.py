@@ -216,6 +216,7 @@ WHERE conversation_id = ANY(%(chosen)s::text[])
 
 # Reading
 
+KNOWN: Final = "SELECT conversation_id FROM orchestrator_workflow_states WHERE conversation_id = ANY(%s::text[])"
 LOAD_STATE: Final = """
 SELECT last_seq, snapshot, snapshot_seq, oldest_open_seq, open_request_ids
 FROM orchestrator_workflow_states WHERE conversation_id = %s

@@ -135,6 +135,10 @@ WHERE conversation_id IN (SELECT value FROM json_each(:chosen))
 
 # Reading
 
+KNOWN: Final = """
+SELECT s.conversation_id FROM json_each(?) AS asked
+CROSS JOIN orchestrator_workflow_states AS s ON s.conversation_id = asked.value
+"""
 LOAD_STATE: Final = """
 SELECT last_seq, snapshot, snapshot_seq, oldest_open_seq, open_request_ids
 FROM orchestrator_workflow_states WHERE conversation_id = ?
