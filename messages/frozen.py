@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
     @dataclass_transform(frozen_default=True, field_specifiers=(field,))
     def frozen(cls: type[T]) -> type[T]:
-        """Stand for the decorator below."""
+        """Make a class a dataclass with slots, compared and hashed by its fields."""
+
+    @dataclass_transform(frozen_default=True, field_specifiers=(field,))
+    def frozen_dict(cls: type[T]) -> type[T]:
+        """Do the same for a class whose objects keep a `__dict__`, by which they are copied."""
 
 else:
     frozen = dataclass(slots=True, unsafe_hash=True)
-    """Makes a class a dataclass; compared and hashed by its fields."""
+    frozen_dict = dataclass(unsafe_hash=True)

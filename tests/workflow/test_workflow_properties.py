@@ -63,12 +63,13 @@ class World:
 
     def tell(self, message: Any) -> bool:
         self.now += self.chance.randint(0, 5_000)
-        before = self.state
+        before, said = self.state, repr(self.state)
         try:
-            events, after = take(self.state, message, self.now)
+            events, after = take(before, message, self.now)
         except NotTaken:
-            assert self.state is before
+            assert repr(before) == said, "what is not taken changes nothing"
             return False
+        assert repr(before) == said, "a step changes nothing of the state it began with"
         self.state = after
         self.events.extend(events)
         return True
