@@ -119,7 +119,7 @@ def command(state: State, child: Child, context: str) -> DraftPlan | RunNode | S
             node=child.node,
             agent=child.agent,
             attempt=child.attempt,
-            inputs=bind_inputs(spec.inputs, results(request)),
+            inputs=bind_inputs(spec.inputs, results(request)) if spec.inputs else {},
             timeout=spec.timeout,
             text=request.text,
             user_id=request.user_id,
