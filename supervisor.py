@@ -13,7 +13,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -96,10 +96,10 @@ class Supervisor(Actor):
         self._reception = Reception(self, parts)
         self._crew = Children(self, parts, self.tell_quick)
 
-    @property
-    def log_context(self) -> Mapping[str, Any]:  # type: ignore[override]  # made when it is needed: most are idle
-        """What every log event of this supervisor carries."""
-        return {"conversation_id": self.conversation_id}
+    def log(self, event: str, level: str | None = None, **fields: Any) -> None:
+        """Log an event of this conversation."""
+        fields = {"actor": self.path, "conversation_id": self.conversation_id, **fields}
+        self.system.tell_log(event, level, fields)
 
     @property
     def working(self) -> bool:

@@ -109,7 +109,7 @@ class Contract:
             if len(body) > max_bytes:
                 raise ResultTooLarge(_too_large(self.agent, len(body), max_bytes))
             # JSON has no word for NaN and infinity: they are written as null, or as words that are no JSON.
-            if any(word in body for word in (b"null", b"NaN", b"Infinity")):
+            if b"null" in body or b"NaN" in body or b"Infinity" in body:
                 self._check_finite(checked)
             return from_json(body, allow_inf_nan=False), body
         except (PydanticSerializationError, ValueError, RecursionError) as error:
