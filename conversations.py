@@ -16,6 +16,7 @@ from actors.ref import ActorRef
 from conversation import journal
 from conversation.parts import Parts
 from messages.conversation import Submit
+from messages.frozen import frozen
 from messages.inbound import Refused
 from messages.lifecycle import ChildFailed, ChildStopped, Crash, Passivate, RestartRequested
 from supervision.backoff import Backoff
@@ -46,7 +47,7 @@ _OWN_SPEC = ChildSpec(
 """For the root: this actor always comes back, at once; the root gives up when that is too often."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wake:
     """Start the supervisor of a conversation if it is not there, and give it this message."""
 
@@ -55,28 +56,28 @@ class Wake:
     quarantine: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResumeSome:
     """Take up so many of the conversations that the table says are unresumed, then the next ones."""
 
     most: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Revive:
     """The backoff before a supervisor's next life is over."""
 
     conversation_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _ReviveSome:
     """Give their next life to those whose parent failed, a few at a time."""
 
     conversation_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reconfigure:
     """Give conversations that wake from now on another world; those that are awake keep theirs."""
 
@@ -84,7 +85,7 @@ class Reconfigure:
     passivate_after: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sweep:
     """Passivate those that nobody has spoken to for a while."""
 

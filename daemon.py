@@ -98,7 +98,7 @@ class Daemon:
         self.reader = Reader(self.store, log=telemetry.log)
         self.system = ActorSystem(
             dispatcher=ThreadDispatcher(threads=settings.dispatcher_threads, name="orchestrator"),
-            log=telemetry.log,
+            tell=telemetry.tell,
             mailbox_limit=settings.mailbox_limit,
         )
         self._burial = Burial(self.system, self.writer, telemetry.log)

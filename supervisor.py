@@ -13,7 +13,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -30,6 +30,7 @@ from conversation.reports import report
 from messages.agent import NodeResult, Progress, RetryDue
 from messages.conversation import Deadline, Quarantine, Submit
 from messages.events import AgentProgress, Journaled
+from messages.frozen import frozen
 from messages.inbound import Answer, Refused, Resume
 from messages.lifecycle import ChildFailed, ChildStopped, Crash, Passivate, Recovered, RestartRequested
 from messages.planning import PlanReady
@@ -48,7 +49,7 @@ class StepRefused(Exception):
     error_class = "transient"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FromStore:
     """An answer of the reader or the writer, and which life of this supervisor asked for it.
 
@@ -95,10 +96,10 @@ class Supervisor(Actor):
         self._reception = Reception(self, parts)
         self._crew = Children(self, parts, self.tell_quick)
 
-    @property
-    def log_context(self) -> Mapping[str, Any]:  # type: ignore[override]  # made when it is needed: most are idle
-        """What every log event of this supervisor carries."""
-        return {"conversation_id": self.conversation_id}
+    def log(self, event: str, level: str | None = None, **fields: Any) -> None:
+        """Log an event of this conversation."""
+        fields = {"actor": self.path, "conversation_id": self.conversation_id, **fields}
+        self.system.tell_log(event, level, fields)
 
     @property
     def working(self) -> bool:

@@ -13,8 +13,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
-from types import MappingProxyType, TracebackType
+from collections.abc import Callable, Hashable
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, cast
 
 import pykka
@@ -84,8 +84,6 @@ class Actor(pykka.Actor):
     """Who hears of this actor's end."""
     incarnation: int
     """Which life at this path, from 1."""
-    log_context: Mapping[str, Any] = MappingProxyType({})
-    """Fields added to every log event of this actor."""
 
     actor_inbox: Mailbox  # type: ignore[assignment]  # pykka's protocol, for our own envelopes
     actor_stopped: StopFlag  # type: ignore[assignment]  # stands for the threading.Event
@@ -256,7 +254,7 @@ class Actor(pykka.Actor):
 
     def log(self, event: str, level: str | None = None, **fields: Any) -> None:
         """Log an event of this actor."""
-        self.system.tell_log(event, level, {"actor": self.path, **self.log_context, **fields})
+        self.system.tell_log(event, level, {"actor": self.path, **fields})
 
     def stop(self) -> None:
         """End after the messages already in the mailbox."""

@@ -14,7 +14,6 @@ import threading
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from actors.gate import Gate
@@ -22,6 +21,7 @@ from actors.timers import TimerHandle, TimerService
 from agents.errors import AgentTimeout
 from agents.spec import AgentSpec
 from messages.agent import RunNode
+from messages.frozen import frozen
 
 SLOW_AFTER: Final = 0.1
 """Seconds after which an attempt gets its actor, even if the event loop has not come to it: its timeout must hold.
@@ -32,22 +32,25 @@ the tree would miss what works.
 
 Tell = Callable[[Any], None]
 
+_CLOSING: Final = threading.Lock()
+"""Held for a few instructions at the end of each call: one for all is cheaper than one for each."""
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class QuickEnded:
     """These attempts have ended, each with its outcome."""
 
     calls: Sequence[QuickCall]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QuickSlow:
     """These attempts take their time: each needs its actor."""
 
     calls: Sequence[QuickCall]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Adopt:
     """The first message of an actor that takes an attempt over."""
 
@@ -70,6 +73,9 @@ class Host(Protocol):
     def begin_quick(self, batch: Batch) -> None:
         """Run the attempts of a batch; `batch.flush` follows once each has made its first step."""
 
+    def stop_quick(self, work: Any) -> None:
+        """Stop what `QuickCall.work` says, if anything."""
+
     def judge_quick(self, spec: AgentSpec, era: int, outcome: Any) -> None:
         """Tell the agent's breaker how it went."""
 
@@ -81,8 +87,8 @@ class QuickCall:
     """One attempt. It is over when it ended, when its timeout came, or when it was given up."""
 
     __slots__ = (
-        *("_batch", "_era", "_gate", "_heir", "_host", "_lock", "_timer"),
-        *("adopted", "began", "order", "outcome", "over", "spec", "stop"),
+        *("_batch", "_era", "_gate", "_heir", "_host", "_timer"),
+        *("adopted", "began", "order", "outcome", "over", "spec", "work"),
     )
 
     def __init__(self, host: Host, order: RunNode, admitted: tuple[AgentSpec, Gate, int], batch: Batch) -> None:
@@ -93,17 +99,17 @@ class QuickCall:
         self.over = False
         self.adopted = False
         """Whether an actor has it, or is about to; for the one who began it."""
-        self.stop: Callable[[], None] | None = None
-        """Stops the work; set when it has begun."""
+        self.work: Any = None
+        """What its host stops it by; set when it has begun, and until it has ended."""
         self.began = batch.began
         self._host = host
         self._batch = batch
         self._heir: Callable[[Any], None] | None = None
         self._timer: TimerHandle | None = None
-        self._lock = threading.Lock()
 
     def end(self, outcome: Any) -> None:
         """Note the outcome, and tell it unless the call is over already."""
+        self.work = None
         if not self._close(outcome):
             if not isinstance(outcome, CancelledError):  # that is our own doing
                 self._host.late_quick(self.order, outcome)
@@ -114,12 +120,12 @@ class QuickCall:
 
     def abandon(self) -> None:
         """Give it up: its outcome is never told, and the work is stopped where that is possible."""
-        if self._close(None) and self.stop is not None:
-            self.stop()
+        if self._close(None):
+            self._host.stop_quick(self.work)
 
     def adopt(self, heir: Callable[[Any], None]) -> None:
         """Tell `heir` the outcome, now if there is one; from now on the timeout holds."""
-        with self._lock:
+        with _CLOSING:
             if not self.over:
                 self._heir = heir
                 left = self.began + self.order.timeout - self._host.now()
@@ -136,13 +142,12 @@ class QuickCall:
     def _time_out(self) -> None:
         outcome = AgentTimeout(f"no result within {self.order.timeout:g} s")
         if self._close(outcome):
-            if self.stop is not None:
-                self.stop()
+            self._host.stop_quick(self.work)
             assert self._heir is not None  # only who has one has a timer
             self._heir(outcome)
 
     def _close(self, outcome: Any) -> bool:
-        with self._lock:
+        with _CLOSING:
             if self.over:
                 return False
             self.over = True
@@ -179,6 +184,8 @@ class Batch:
     def flush(self) -> None:
         """Tell what has ended by now."""
         ready, self._ready = self._ready, None
+        # What has ended is let go of: it knows this batch, and would wait for the collector.
+        self.calls = [call for call in self.calls if not call.over]
         if ready:
             self._tell(QuickEnded(ready))
 

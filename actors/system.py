@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -43,9 +43,11 @@ class ActorSystem:
         clock: Clock | None = None,
         timers: TimerService | None = None,
         log: Log | None = None,
+        tell: Callable[[str, str | None, dict[str, Any]], None] | None = None,
         mailbox_limit: int | None = 1000,
         name: str = "orchestrator",
     ) -> None:
+        """`tell` does what `log` does, with event, level and fields as they are: a dict that nobody else has."""
         self.name = name
         self.clock: Clock = clock or SystemClock()
         self.monotonic = self.clock.monotonic
@@ -62,7 +64,9 @@ class ActorSystem:
         """Actors that did not stop in time and were taken out of the tree, for as long as they still run."""
         self.stopping = False
         """Nothing new is started."""
-        self._log = log
+        if tell is None and log is not None:
+            tell = partial(_log_as_call, log)
+        self._tell = tell
         # Reentrant: making a list of all actors may run finalizers, and those may start or end actors.
         self._lock = threading.RLock()
         self._actors: dict[str, Actor] = {}
@@ -322,9 +326,9 @@ class ActorSystem:
 
     def tell_log(self, event: str, level: str | None, fields: dict[str, Any]) -> None:
         """Do what `emit` does, for fields that are gathered already."""
-        if self._log is not None:
+        if self._tell is not None:
             try:
-                self._log(event, level=level, **fields)
+                self._tell(event, level, fields)
             except Exception:  # noqa: BLE001  # a broken log must not break the work
                 self.log_failures += 1
 
@@ -339,3 +343,7 @@ class ActorSystem:
 
     def _timer_failed(self, error: BaseException) -> None:
         self.emit("timer_failed", level="error", error_type=type(error).__name__)
+
+
+def _log_as_call(log: Log, event: str, level: str | None, fields: dict[str, Any]) -> None:
+    log(event, level=level, **fields)

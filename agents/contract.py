@@ -70,6 +70,7 @@ class Contract:
         try:
             self._inputs = create_model(f"{agent}_inputs", __config__=_INPUTS, **_fields(parameters))
             self._outputs: TypeAdapter[Any] = TypeAdapter(hints["return"])
+            self._exact = _is_exact(self._outputs.core_schema)
             self.input_schema: dict[str, Any] = self._inputs.model_json_schema()
             self.output_schema: dict[str, Any] = self._outputs.json_schema(mode="serialization")
         except Exception as error:  # an annotation can fail in as many ways as there are types
@@ -83,6 +84,8 @@ class Contract:
 
     def bind(self, inputs: Mapping[str, Any], *, text: str) -> dict[str, Any]:
         """Return validated keyword arguments. Raises `ContractViolation` naming field and value."""
+        if not inputs and not self.fields:
+            return {}
         given = dict(inputs)
         for name in self.message_text:
             given.setdefault(name, text)
@@ -101,11 +104,12 @@ class Contract:
             raise ResultTooLarge(_too_large(self.agent, len(result), max_bytes))
         checked = self._check(result)
         try:
-            body = self._outputs.dump_json(checked, warnings="error", by_alias=True)
+            # Naming a mode lets go of the interpreter, and another thread takes it: a switch for each result.
+            body = self._outputs.dump_json(checked, by_alias=True, warnings=False if self._exact else "error")
             if len(body) > max_bytes:
                 raise ResultTooLarge(_too_large(self.agent, len(body), max_bytes))
             # JSON has no word for NaN and infinity: they are written as null, or as words that are no JSON.
-            if any(word in body for word in (b"null", b"NaN", b"Infinity")):
+            if b"null" in body or b"NaN" in body or b"Infinity" in body:
                 self._check_finite(checked)
             return from_json(body, allow_inf_nan=False), body
         except (PydanticSerializationError, ValueError, RecursionError) as error:
@@ -194,6 +198,21 @@ def _json(value: Any) -> bytes:
         if where is not None:
             raise ValueError(f"{where.lstrip('.') or 'it'} is not a finite number")
     return body
+
+
+_EXACT: Final = frozenset(
+    {"any", "none", "bool", "int", "float", "str", "literal", "nullable", "list", "dict", "typed-dict"}
+)
+_INNER: Final = ("schema", "items_schema", "keys_schema", "values_schema")
+
+
+def _is_exact(schema: Any) -> bool:
+    """Return whether what was validated by `schema` is sure to be written as it says: plain data, made anew."""
+    if schema["type"] not in _EXACT or "serialization" in schema:
+        return False
+    inner = [schema[key] for key in _INNER if key in schema]
+    inner += [field["schema"] for field in schema.get("fields", {}).values()]
+    return all(_is_exact(part) for part in inner)
 
 
 def _version(agent: str, *schemas: Any) -> str:

@@ -64,6 +64,11 @@ class KillingStore:
         with self._around({"waking"} if conversation_id in self._unfinished or not self._unfinished else set()):
             return self._inner.load(conversation_id, recent=recent, whole=whole)
 
+    def absent(self, conversation_ids: Sequence[str]) -> set[str]:
+        """Look which conversations are new: a waking of each of them, so a boundary when there is no other."""
+        with self._around(set() if self._unfinished else {"waking"}):
+            return self._inner.absent(conversation_ids)
+
     def commit(
         self, batch: Sequence[Append], rows: Sequence[OperationRow | MetricRow | DeadLetterRow] = ()
     ) -> list[Outcome]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isinf
 from typing import Any
 
@@ -21,6 +21,7 @@ from actors.ref import ActorRef, Stop
 from conversation.parts import Parts
 from messages.agent import NodeFailure, NodeResult, RunNode
 from messages.failure import Failure
+from messages.frozen import frozen
 from messages.lifecycle import ChildFailed, ChildStopped
 from messages.planning import PlannerFailed
 from messages.synthesis import SynthesizerFailed
@@ -34,7 +35,7 @@ from workflow.wanted import Child, Timer, command, wanted
 Verdict = NodeFailure | PlannerFailed | SynthesizerFailed
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LookAgain:
     """A delay is over: look again at what is wanted."""
 
@@ -42,7 +43,7 @@ class LookAgain:
     """When it should have been over by the wall clock, which may have been set back since."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StopOverdue:
     """A child had its time to stop."""
 
@@ -50,7 +51,7 @@ class StopOverdue:
     incarnation: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Record:
     """One child that is at work."""
 

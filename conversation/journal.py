@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import from_json
@@ -11,6 +10,7 @@ from pydantic_core import from_json
 from messages.agent import NodeResult
 from messages.conversation import Submit
 from messages.events import ConversationQuarantined, Journaled, MessageAccepted, NodeSucceeded, PhaseChanged, ReplySent
+from messages.frozen import frozen
 from messages.inbound import UserMessage
 from messages.lifecycle import Recovered
 from persistence import snapshot as snapshots
@@ -35,7 +35,7 @@ class Unreadable(ValueError):
     """Neither the snapshot nor the journal of this conversation can be read: only a repair of its rows helps."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Woken:
     """A conversation as it was when its last step was committed."""
 

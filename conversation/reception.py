@@ -7,13 +7,14 @@ what comes meanwhile waits, so that the order of one sender is kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from conversation.load import Load
 from conversation.parts import Parts
 from messages.conversation import Accept, Submit
 from messages.events import Journaled, MessageAccepted, MessageRefused, ReplySent
+from messages.frozen import frozen
 from messages.inbound import Accepted, Answer, Refused, UserMessage
 from messages.lifecycle import Passivate
 from persistence.contract import InboxRow
@@ -25,7 +26,7 @@ _REMEMBERED_IDS = 64
 """Message ids kept in memory after their replies; older ones are looked up in the store."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """What the store knows about a message id."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from messages.failure import Failure
+from messages.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunNode:
     """Make one attempt at one node. Answered by `NodeResult`, or by `ChildFailed` when the attempt fails."""
 
@@ -32,7 +32,7 @@ class RunNode:
     """The trace context the request came with."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeResult:
     """The attempt succeeded. Fenced by (request, node, attempt): a late one is a dead letter, never a result."""
 
@@ -51,7 +51,7 @@ class NodeResult:
     """Seconds it may be reused for."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeFailure:
     """The attempt failed; `retry_in` is what supervision decided."""
 
@@ -65,7 +65,7 @@ class NodeFailure:
     """Which rule decided, in words a person understands."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Progress:
     """Something an agent wants people to see while it works; not journaled."""
 
@@ -76,7 +76,7 @@ class Progress:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RetryDue:
     """The delay before the next attempt of a node is over."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from messages.frozen import frozen
 from messages.inbound import Answer, BusyPolicy, Cancel, Pause, Resume, UserMessage
 from messages.plan import ResolvedPlan
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Accept:
     """Take this message: it was validated, its plan (if any) checked, and its id is new in this conversation."""
 
@@ -22,21 +22,21 @@ class Accept:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Deadline:
     """The time a request may take as a whole is over."""
 
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Quarantine:
     """Stop resuming this conversation: it brought the daemon down again and again without getting on."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Submit:
     """A message from outside on its way to the supervisor, with the caller to be told."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from messages.failure import Failure
+from messages.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChildFailed:
     """A child crashed: everything that escaped it, in any way, ends here and nowhere else."""
 
@@ -24,7 +24,7 @@ class ChildFailed:
     """Seconds the child had lived."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChildStopped:
     """A child ended as it was asked to, or by itself without an error."""
 
@@ -33,7 +33,7 @@ class ChildStopped:
     mailbox: Any
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Terminated:
     """A watched actor is gone (death watch)."""
 
@@ -41,7 +41,7 @@ class Terminated:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RestartChild:
     """The backoff before a child's next life is over."""
 
@@ -49,17 +49,17 @@ class RestartChild:
     incarnation: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Passivate:
     """Stop if you are idle: the conversation costs nothing but its rows until somebody speaks again."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recovered:
     """The state was loaded from the store: what was running when its owner ended must be taken up again."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Crash:
     """A person wants this actor restarted: it ends as if it had failed, and supervision does the rest."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from messages.failure import Failure
+from messages.frozen import frozen
 from messages.plan import ResolvedPlan
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DraftPlan:
     """Think up a plan for one message. Answered by `PlanReady` or, after a crash, `ChildFailed`."""
 
@@ -26,7 +27,7 @@ class DraftPlan:
     """What failed before, by node id, when the request is being replanned."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlanReady:
     """A checked plan."""
 
@@ -35,7 +36,7 @@ class PlanReady:
     plan: ResolvedPlan
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlannerFailed:
     """The planner failed; `retry_in` is what supervision decided."""
 

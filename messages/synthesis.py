@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from messages.events import Missing
 from messages.failure import Failure
+from messages.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """What one node of the plan came to, in plan order."""
 
@@ -22,7 +22,7 @@ class Outcome:
     succeeded: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Synthesize:
     """Write the reply. Answered by `Synthesized` or, after a crash, `ChildFailed`."""
 
@@ -37,7 +37,7 @@ class Synthesize:
     """Branches the reply must disclose."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Synthesized:
     """The reply's text."""
 
@@ -46,7 +46,7 @@ class Synthesized:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SynthesizerFailed:
     """The synthesizer failed; `retry_in` is what supervision decided."""
 

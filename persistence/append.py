@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from messages.events import (
     Journaled,
@@ -56,10 +56,18 @@ def build_append(
     memory: list[MemoryRow] = []
     rows: list[ResultRow] = []
     forget: list[str] = []
+    failed = False
     user_id = None
     for event in events:
+        kind = type(event)
+        if kind not in _CARRIERS:
+            continue
         request_id = event.request_id or ""
-        if isinstance(event, MessageAccepted):
+        if isinstance(event, NodeSucceeded):
+            result = results.get((request_id, event.node))
+            if result is not None:
+                rows.append(_result_row(event, result))
+        elif isinstance(event, MessageAccepted):
             user_id = event.user_id or user_id
             inbox.append(InboxRow(event.message_id, request_id, fingerprints.get(event.message_id, ""), event.seq))
             memory.append(MemoryRow(event.seq, "user", request_id, event.text, event.at))
@@ -69,8 +77,8 @@ def build_append(
             memory.append(row)
             if event.forgotten:
                 forget.append(request_id)
-        elif isinstance(event, NodeSucceeded) and (request_id, event.node) in results:
-            rows.append(_result_row(event, results[request_id, event.node]))
+        else:
+            failed = True
     if note is not None:
         memory.append(note)
     return Append(
@@ -91,8 +99,12 @@ def build_append(
         memory=tuple(memory),
         forget=tuple(forget),
         snapshot=snapshot,
-        errors=tuple(_errors(events)),
+        errors=tuple(_errors(events)) if failed else (),
     )
+
+
+_CARRIERS: Final = frozenset({MessageAccepted, ReplySent, NodeSucceeded, NodeFailed, PlanFailed, SynthesisFailed})
+"""Events of which more is stored than the entry says."""
 
 
 def _result_row(event: NodeSucceeded, result: ResultBody) -> ResultRow:

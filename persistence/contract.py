@@ -14,11 +14,13 @@ Rules every store keeps, held by tests/persistence/contract_suite.py:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
+from messages.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class InboxRow:
     """One accepted message, for telling a repetition from a new message."""
 
@@ -32,7 +34,7 @@ class InboxRow:
     """Sequence number of its `reply.sent`, once there is one."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResultRow:
     """One agent result: stored once, here; the journal refers to it by (request, node)."""
 
@@ -49,7 +51,7 @@ class ResultRow:
     """Milliseconds since the epoch after which it is no longer reused; None when it never is."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MemoryRow:
     """One thing said or noted: stored once, here; the journal refers to it by sequence number."""
 
@@ -65,7 +67,7 @@ class MemoryRow:
     """True when a rollback took it out of what agents see; the row stays."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Append:
     """Everything one step of one conversation writes, applied together or not at all."""
 
@@ -103,7 +105,7 @@ class Append:
     """Failures among the events, for `orchestrator_error_logs`."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ErrorRow:
     """One failure, for `orchestrator_error_logs`."""
 
@@ -119,7 +121,7 @@ class ErrorRow:
     """Seconds until the next attempt; None when there is none."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OperationRow:
     """One notable operation, for `orchestrator_operation_logs`; written in batches, never waited for."""
 
@@ -131,7 +133,7 @@ class OperationRow:
     fields: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MetricRow:
     """One measurement, for `orchestrator_performance_metrics`; written in batches, never waited for."""
 
@@ -143,7 +145,7 @@ class MetricRow:
     agent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeadLetterRow:
     """One message nobody could take, kept for a person to replay or drop."""
 
@@ -161,7 +163,7 @@ class DeadLetterRow:
     """Why it cannot be read as it was written, if so; then the rest is what can be shown of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EntryRow:
     """One journaled step as it is stored."""
 
@@ -171,7 +173,7 @@ class EntryRow:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Loaded:
     """All that is needed to wake one conversation; `last_seq` 0 and nothing else for an unknown one."""
 
@@ -191,7 +193,7 @@ class Loaded:
     """What beside the journal is not what was written, if anything; then results and memory may not be whole."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConversationRow:
     """One line of the list of conversations."""
 
@@ -206,7 +208,7 @@ class ConversationRow:
     """What of the row is not what was written, if anything; 0 or a name stands in its place."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Committed:
     """The append is durable."""
 
@@ -214,7 +216,7 @@ class Committed:
     last_seq: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AppendRefused:
     """This append was not applied and never will be; others of its batch were."""
 
@@ -228,7 +230,7 @@ class AppendRefused:
 Outcome = Committed | AppendRefused
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoreMark:
     """Which store this is, and how far it has come: what tells a store from an older copy of itself."""
 
@@ -259,7 +261,7 @@ class StoreIncompatible(StoreError):
     """The store was written by a newer version; it is left as it is."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoreHealth:
     """What `status` and `readyz` say about a store."""
 
@@ -331,6 +333,9 @@ class Store(Protocol):
 
     def load(self, conversation_id: str, *, recent: int, whole: bool = False) -> Loaded:
         """Return all that is needed to wake a conversation; `whole`: all entries there are, and no snapshot."""
+
+    def absent(self, conversation_ids: Sequence[str]) -> set[str]:
+        """Return those of which nothing is stored: in one look, however many are asked for."""
 
     def unfinished(self) -> list[str]:
         """Return the conversations with unfinished work, oldest update first, by index."""

@@ -52,10 +52,25 @@ def encode(events: Sequence[Journaled]) -> bytes:
     Raises `ValueError` for sequence numbers with a hole: such a step could not be read back.
     """
     first, last = events[0], events[-1]
-    if last.seq != first.seq + len(events) - 1 or any(e.seq != first.seq + i for i, e in enumerate(events)):
-        raise ValueError(f"{first.conversation_id}: the sequence numbers of a step must follow each other")
-    known = {"request_id": first.request_id, "at": last.at}
-    body = to_json({"request_id": first.request_id, "events": [_bare(event, known) for event in events]})
+    request_id, at, seq = first.request_id, last.at, first.seq
+    bare: list[dict[str, Any]] = []
+    for event in events:
+        values = event.__dict__
+        if values["seq"] != seq:
+            raise ValueError(f"{first.conversation_id}: the sequence numbers of a step must follow each other")
+        seq += 1
+        fields: dict[str, Any] = {"type": values["type"]}
+        # What neither the row, nor the entry, nor the event's class says already.
+        for key, name, default in _STORED.get(type(event)) or _stored(type(event)):
+            value = values[key]
+            if value is not default and value != default:
+                fields[name] = value
+        if values["request_id"] != request_id:
+            fields["request_id"] = values["request_id"]
+        if values["at"] != at:
+            fields["at"] = values["at"]
+        bare.append(fields)
+    body = to_json({"request_id": request_id, "events": bare})
     return b"%08x" % crc32(body) + body
 
 
@@ -117,20 +132,6 @@ def _result(event: Journaled, node: str, body: bytes) -> Any:
     except (ValueError, TypeError) as error:
         reason = f"the result of {node} is not what was written: {error}"
         raise CorruptEntry(event.conversation_id, event.seq, reason) from None
-
-
-def _bare(event: Journaled, known: dict[str, Any]) -> dict[str, Any]:
-    """Return what neither the row, nor the entry, nor the event's class says already."""
-    values = event.__dict__
-    fields: dict[str, Any] = {"type": event.type}
-    for key, name, default in _STORED.get(type(event)) or _stored(type(event)):
-        value = values[key]
-        if value is not default and value != default:
-            fields[name] = value
-    for key, value in known.items():
-        if values[key] != value:
-            fields[key] = values[key]
-    return fields
 
 
 def _stored(kind: type[Journaled]) -> tuple[tuple[str, str, Any], ...]:

@@ -193,6 +193,11 @@ class MemoryStore:
                 held.phase if whole else "",
             )
 
+    def absent(self, conversation_ids: Sequence[str]) -> set[str]:
+        """Return those of which nothing is stored."""
+        with self.data.lock:
+            return set(conversation_ids) - self.data.conversations.keys()
+
     def unfinished(self) -> list[str]:
         """Return the conversations with unfinished work, oldest update first."""
         with self.data.lock:

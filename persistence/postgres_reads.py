@@ -59,6 +59,11 @@ class PostgresReads:
 
         return self._read(read)
 
+    def absent(self, conversation_ids: Sequence[str]) -> set[str]:
+        """Return those of which nothing is stored."""
+        known = self._all(sql.KNOWN, (list(conversation_ids),))
+        return set(conversation_ids).difference(name for (name,) in known)
+
     def unfinished(self) -> list[str]:
         """Return the conversations with unfinished work, oldest update first."""
         return [row[0] for row in self._all(sql.UNFINISHED)]

@@ -218,6 +218,11 @@ WHERE conversation_id = ANY(%(chosen)s::text[])
 
 # Reading
 
+KNOWN: Final = """
+SELECT id FROM (SELECT unnest(%s::text[]) COLLATE "C" AS id) AS asked
+WHERE EXISTS (SELECT 1 FROM orchestrator_workflow_states s WHERE s.conversation_id = asked.id)
+   OR EXISTS (SELECT 1 FROM orchestrator_journal j WHERE j.conversation_id = asked.id)
+"""
 # One row always: without a conversation's row the last column tells whether there is a journal all the same.
 LOAD_STATE: Final = """
 SELECT s.last_seq, s.snapshot, s.snapshot_seq, s.oldest_open_seq, s.open_request_ids,

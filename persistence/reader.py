@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
 from pydantic_core import from_json
 
-from persistence.contract import Store
+from persistence.contract import Loaded, Store
 
 Done = Callable[[Any], None]
+_Waking = tuple[str, int, Done]
 _Job = tuple[Callable[..., Any], tuple[Any, ...], Done]
 
 
@@ -30,6 +32,7 @@ class Reader:
         self._store = store
         self._log = log or _say_nothing
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._wakings: list[_Waking] = []
         self._now_ms = now_ms or _wall_clock
         self._lock = threading.Lock()
         self._stopped = False
@@ -47,7 +50,17 @@ class Reader:
 
     def load(self, conversation_id: str, recent: int, done: Done, *, whole: bool = False) -> None:
         """Read what is needed to wake a conversation: a `Loaded`; `whole`: by its journal alone."""
-        self.submit(_load, self._store, conversation_id, recent, whole, done=done)
+        if whole:
+            self.submit(_load, self._store, conversation_id, recent, True, done=done)
+            return
+        waking = (conversation_id, recent, done)
+        with self._lock:
+            if self._stopped:
+                return
+            self._wakings.append(waking)
+            # Whoever takes out the ones before takes this one out as well.
+            if len(self._wakings) == 1:
+                self._jobs.put((self._wake, (), _say_nothing))
 
     def find_message(self, conversation_id: str, message_id: str, done: Done) -> None:
         """Look up an accepted message: an `InboxRow` or None."""
@@ -74,16 +87,41 @@ class Reader:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            function, args, done = job
-            try:
-                answer = function(*args)
-            except Exception as error:  # noqa: BLE001  # who asked is told, whatever it was
-                answer = error
-            try:
-                done(answer)
-            except Exception as error:  # noqa: BLE001  # one listener's trouble must not end the thread for the others
-                failed = {"error_type": type(error).__name__, "error_message": str(error)}
-                self._log("read_callback_failed", level="error", **failed)
+            self._do(*job)
+
+    def _do(self, function: Callable[..., Any], args: tuple[Any, ...], done: Done) -> None:
+        try:
+            answer = function(*args)
+        except Exception as error:  # noqa: BLE001  # who asked is told, whatever it was
+            answer = error
+        self._tell(done, answer)
+
+    def _tell(self, done: Done, answer: Any) -> None:
+        try:
+            done(answer)
+        except Exception as error:  # noqa: BLE001  # one listener's trouble must not end the thread for the others
+            failed = {"error_type": type(error).__name__, "error_message": str(error)}
+            self._log("read_callback_failed", level="error", **failed)
+
+    def _wake(self) -> None:
+        """Answer all that wait to wake. Most are new: one look tells which, instead of one for each."""
+        with self._lock:
+            wakings, self._wakings = self._wakings, []
+        absent: set[str] = set()
+        if len(wakings) > 1:
+            with suppress(Exception):  # each is looked at by itself then, and told what is wrong
+                absent = self._store.absent([conversation_id for conversation_id, _, _ in wakings])
+        for conversation_id, recent, done in wakings:
+            if conversation_id in absent:
+                self._tell(done, Loaded(conversation_id))
+                continue
+            job = (_load, (self._store, conversation_id, recent, False), done)
+            with self._lock:
+                shared = not self._stopped and len(wakings) > 1
+                if shared:
+                    self._jobs.put(job)
+            if not shared:
+                self._do(*job)
 
 
 def _load(store: Store, conversation_id: str, recent: int, whole: bool) -> Any:

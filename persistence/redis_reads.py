@@ -75,6 +75,11 @@ class RedisReads:
         said = rows.phase_name(phase) if whole else ""
         return Loaded(conversation_id, place[0], None if whole else snapshot, place[1], steps, *kept, said, damaged)
 
+    def absent(self, conversation_ids: Sequence[str]) -> set[str]:
+        """Return those of which nothing is stored."""
+        known = self._script(lua.KNOWN, *conversation_ids)
+        return {name for name, there in zip(conversation_ids, known, strict=True) if not there}
+
     def unfinished(self) -> list[str]:
         """Return the conversations with unfinished work, oldest update first."""
         return [key.decode("utf-8", "replace") for key in self._run("ZRANGE", self._key("unfinished"), 0, -1)]

@@ -350,6 +350,18 @@ local function fetch(c, fields)
 end
 """
 
+KNOWN: Final = (
+    _BASE
+    + """
+local known = {}
+for i, c in ipairs(ARGV) do
+    known[i] = redis.call('EXISTS', base .. ':state:' .. c, base .. ':journal:' .. c)
+end
+return known
+"""
+)
+"""ARGV: conversations. 0 for each that nothing is stored of."""
+
 LOAD: Final = (
     _BASE
     + _KINDS

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pydantic_core import to_json
+
 from persistence import sqlite_statements as sql
 from persistence.contract import (
     ConversationRow,
@@ -112,6 +114,11 @@ class SqliteReads:
             phase,
             damaged,
         )
+
+    def absent(self, conversation_ids: Sequence[str]) -> set[str]:
+        """Return those of which nothing is stored."""
+        known = self._all(sql.KNOWN, to_json(conversation_ids).decode())
+        return set(conversation_ids).difference(name for (name,) in known)
 
     def unfinished(self) -> list[str]:
         """Return the conversations with unfinished work, oldest update first."""

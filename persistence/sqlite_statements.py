@@ -136,6 +136,11 @@ WHERE conversation_id IN (SELECT value FROM json_each(:chosen))
 
 # Reading
 
+KNOWN: Final = """
+SELECT asked.value FROM json_each(?) AS asked
+WHERE EXISTS (SELECT 1 FROM orchestrator_workflow_states AS s WHERE s.conversation_id = asked.value)
+   OR EXISTS (SELECT 1 FROM orchestrator_journal AS j WHERE j.conversation_id = asked.value)
+"""
 LOAD_STATE: Final = """
 SELECT last_seq, snapshot, snapshot_seq, oldest_open_seq, open_request_ids
 FROM orchestrator_workflow_states WHERE conversation_id = ?

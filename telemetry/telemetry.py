@@ -93,6 +93,10 @@ class Telemetry:
 
         `level` overrides the catalogue's. Ids bound with `structlog.contextvars` in the calling context go along.
         """
+        self.tell(event, level, fields)
+
+    def tell(self, event: str, level: str | None, fields: dict[str, Any]) -> None:
+        """Do what `log` does, with fields that nobody else has."""
         try:
             way = self._ways.get((event, level)) or self._way(event, level)
             if event == "agent_call" and "outcome" not in fields:

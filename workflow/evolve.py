@@ -23,6 +23,7 @@ from messages.events import (
     ReplySent,
     SynthesisFailed,
 )
+from workflow.draft import Draft
 from workflow.state import Attempted, Node, NodeStatus, Phase, Request, State
 
 KEPT_BY_A_REPLAN: Final = frozenset({NodeStatus.SUCCEEDED, NodeStatus.RUNNING, NodeStatus.BACKING_OFF})
@@ -31,20 +32,28 @@ KEPT_BY_A_REPLAN: Final = frozenset({NodeStatus.SUCCEEDED, NodeStatus.RUNNING, N
 
 def evolve(state: State, event: Journaled) -> State:
     """Return the state after `event`."""
-    return _EVOLVERS[type(event)](state, event)
+    return fold(state, (event,))
 
 
 def fold(state: State, events: Iterable[Journaled]) -> State:
     """Return the state after all of `events`."""
+    draft = Draft(state)
     for event in events:
-        state = evolve(state, event)
-    return state
+        apply(draft, event)
+    return draft.state
+
+
+def apply(draft: Draft, event: Journaled) -> None:
+    """Change a draft as `event` says."""
+    _EVOLVERS[type(event)](draft, event)
+    draft.state.__dict__["seq"] = event.seq
 
 
 # Messages
 
 
-def _accepted(state: State, event: MessageAccepted) -> State:
+def _accepted(draft: Draft, event: MessageAccepted) -> None:
+    state = draft.state
     request = Request(
         request_id=event.request_id or "",
         message_id=event.message_id,
@@ -52,59 +61,62 @@ def _accepted(state: State, event: MessageAccepted) -> State:
         text=event.text,
         user_id=event.user_id,
         traceparent=event.traceparent,
+        begun_at=event.at if state.request is None else None,
     )
     if state.request is None:
-        return state.changed(seq=event.seq, request=request.changed(begun_at=event.at))
-    queue = (request, *state.queue) if event.next else (*state.queue, request)
-    return state.changed(seq=event.seq, queue=queue)
+        draft.begin(request)
+    else:
+        draft.change(queue=(request, *state.queue) if event.next else (*state.queue, request))
 
 
-def _refused(state: State, event: MessageRefused) -> State:
-    return state.changed(seq=event.seq)
+def _refused(_draft: Draft, _event: MessageRefused) -> None:
+    """Nothing but the sequence number changes."""
 
 
-def _replied(state: State, event: ReplySent) -> State:
+def _replied(draft: Draft, event: ReplySent) -> None:
+    state = draft.state
     following, *queue = state.queue or (None,)
     if following is not None:
         following = following.changed(begun_at=event.at)
-    return state.changed(seq=event.seq, turns=state.turns + 1, request=following, queue=tuple(queue))
+    draft.change(turns=state.turns + 1, request=following, queue=tuple(queue))
 
 
 # Planning
 
 
-def _drafted(state: State, event: PlanDrafted) -> State:
-    queue = tuple(_planned(r, event) if r.request_id == event.request_id else r for r in state.queue)
+def _drafted(draft: Draft, event: PlanDrafted) -> None:
+    state = draft.state
     request = state.request
     if request is not None and request.request_id == event.request_id:
-        request = _planned(request, event)
-    return state.changed(seq=event.seq, request=request, queue=queue)
+        draft.change_request(**_planned(request, event))
+    if state.queue:
+        queue = (r.changed(**_planned(r, event)) if r.request_id == event.request_id else r for r in state.queue)
+        draft.change(queue=tuple(queue))
 
 
-def _planned(request: Request, event: PlanDrafted) -> Request:
+def _planned(request: Request, event: PlanDrafted) -> dict[str, Any]:
     nodes = {key: node for key, node in request.nodes.items() if node.status in KEPT_BY_A_REPLAN}
     # Attempts of a node that was dropped go on counting if its id comes back, so that its late results stay fenced off.
     spent = {**request.spent, **{key: node.attempts for key, node in request.nodes.items() if key not in nodes}}
     for spec in event.nodes:
-        if spec.id not in nodes:
-            attempts = spent.get(spec.id, 0)
-            nodes[spec.id] = Node(spec=spec, agent=spec.agent, attempts=attempts, plan_seq=event.seq)
-    return request.changed(
-        planned=True,
-        answer=event.answer,
-        nodes=nodes,
-        spent=spent,
-        planning=Attempted(),
-        replanning=False,
-        plan_seq=event.seq,
-    )
+        key = spec.id
+        if key not in nodes:
+            nodes[key] = Node(spec=spec, agent=spec.agent, attempts=spent.get(key, 0), plan_seq=event.seq)
+    return {
+        "planned": True,
+        "answer": event.answer,
+        "nodes": nodes,
+        "spent": spent,
+        "planning": _NEVER,
+        "replanning": False,
+        "plan_seq": event.seq,
+    }
 
 
-def _plan_failed(state: State, event: PlanFailed) -> State:
-    request = state.request
-    if request is None:
-        return state.changed(seq=event.seq)
-    return state.changed(seq=event.seq, request=request.changed(planning=_tried(request.planning, event)))
+def _plan_failed(draft: Draft, event: PlanFailed) -> None:
+    request = draft.state.request
+    if request is not None:
+        draft.change_request(planning=_tried(request.planning, event))
 
 
 def _tried(attempted: Attempted, event: PlanFailed | SynthesisFailed) -> Attempted:
@@ -116,97 +128,97 @@ def _tried(attempted: Attempted, event: PlanFailed | SynthesisFailed) -> Attempt
     )
 
 
+_NEVER: Final = Attempted()
+
+
 # Nodes
 
 
-def _node(state: State, event: Any, **changes: Any) -> State:
-    request = state.request
-    if request is None or event.node not in request.nodes:
-        return state.changed(seq=event.seq)
-    nodes = dict(request.nodes)
-    nodes[event.node] = nodes[event.node].changed(event_seq=event.seq, **changes)
-    return state.changed(seq=event.seq, request=request.changed(nodes=nodes))
+def _find(draft: Draft, node_id: str) -> Node | None:
+    request = draft.state.request
+    return None if request is None else request.nodes.get(node_id)
 
 
-def _find(state: State, node_id: str) -> Node | None:
-    return None if state.request is None else state.request.nodes.get(node_id)
-
-
-def _started(state: State, event: NodeStarted) -> State:
-    node = _find(state, event.node)
-    changed_agent = node is not None and node.agent != event.agent
-    failures = 0 if node is None or changed_agent else node.failures
-    return _node(
-        state,
-        event,
+def _started(draft: Draft, event: NodeStarted) -> None:
+    node = _find(draft, event.node)
+    draft.change_node(
+        event.node,
+        event_seq=event.seq,
         status=NodeStatus.RUNNING,
         agent=event.agent,
         attempts=event.attempt,
-        failures=failures,
+        failures=node.failures if node is not None and node.agent == event.agent else 0,
         retry_at=None,
         retry_delay=None,
         result=None,
     )
 
 
-def _succeeded(state: State, event: NodeSucceeded) -> State:
-    return _node(state, event, status=NodeStatus.SUCCEEDED, result=event.result)
+def _succeeded(draft: Draft, event: NodeSucceeded) -> None:
+    draft.change_node(event.node, event_seq=event.seq, status=NodeStatus.SUCCEEDED, result=event.result)
 
 
-def _failed(state: State, event: NodeFailed) -> State:
-    node = _find(state, event.node)
-    failures = 1 if node is None else node.failures + 1
-    reason = f"{event.error.type}: {event.error.message}"
-    return _node(state, event, status=NodeStatus.FAILED, failures=failures, failure=event.error, reason=reason)
+def _failed(draft: Draft, event: NodeFailed) -> None:
+    node = _find(draft, event.node)
+    draft.change_node(
+        event.node,
+        event_seq=event.seq,
+        status=NodeStatus.FAILED,
+        failures=1 if node is None else node.failures + 1,
+        failure=event.error,
+        reason=f"{event.error.type}: {event.error.message}",
+    )
 
 
-def _retrying(state: State, event: NodeRetrying) -> State:
-    return _node(state, event, status=NodeStatus.BACKING_OFF, retry_at=event.due, retry_delay=event.delay)
+def _retrying(draft: Draft, event: NodeRetrying) -> None:
+    draft.change_node(
+        event.node, event_seq=event.seq, status=NodeStatus.BACKING_OFF, retry_at=event.due, retry_delay=event.delay
+    )
 
 
-def _skipped(state: State, event: NodeSkipped) -> State:
-    return _node(state, event, status=NodeStatus.SKIPPED, reason=event.reason)
+def _skipped(draft: Draft, event: NodeSkipped) -> None:
+    draft.change_node(event.node, event_seq=event.seq, status=NodeStatus.SKIPPED, reason=event.reason)
 
 
 # Phases
 
 
-def _moved(state: State, event: PhaseChanged) -> State:
+def _moved(draft: Draft, event: PhaseChanged) -> None:
+    state = draft.state
     to = Phase(event.to_phase)
-    paused_from = state.phase if to is Phase.PAUSED else None
     request = state.request
     if request is not None and to is Phase.PLANNING and event.from_phase == Phase.ERROR_HANDLING:
-        request = request.changed(planned=False, replanning=True, replans=request.replans + 1, planning=Attempted())
-    quarantined = state.quarantined if to is Phase.PAUSED else None
-    return state.changed(seq=event.seq, phase=to, paused_from=paused_from, quarantined=quarantined, request=request)
+        draft.change_request(planned=False, replanning=True, replans=request.replans + 1, planning=_NEVER)
+    paused = to is Phase.PAUSED
+    draft.change(
+        phase=to, paused_from=state.phase if paused else None, quarantined=state.quarantined if paused else None
+    )
 
 
-def _paused(state: State, event: ConversationPaused) -> State:
-    return state.changed(seq=event.seq)
+def _paused(_draft: Draft, _event: ConversationPaused) -> None:
+    """Nothing but the sequence number changes; the move to another phase follows."""
 
 
-def _resumed(state: State, event: ConversationResumed) -> State:
-    request = state.request
-    if request is not None and state.phase is Phase.AWAITING_APPROVAL:
-        request = request.changed(approved=True)
-    return state.changed(seq=event.seq, quarantined=None, request=request)
+def _resumed(draft: Draft, _event: ConversationResumed) -> None:
+    if draft.state.phase is Phase.AWAITING_APPROVAL:
+        draft.change_request(approved=True)
+    draft.change(quarantined=None)
 
 
-def _quarantined(state: State, event: ConversationQuarantined) -> State:
-    return state.changed(seq=event.seq, quarantined=event.reason)
+def _quarantined(draft: Draft, event: ConversationQuarantined) -> None:
+    draft.change(quarantined=event.reason)
 
 
 # Synthesis
 
 
-def _synthesis_failed(state: State, event: SynthesisFailed) -> State:
-    request = state.request
-    if request is None:
-        return state.changed(seq=event.seq)
-    return state.changed(seq=event.seq, request=request.changed(synthesis=_tried(request.synthesis, event)))
+def _synthesis_failed(draft: Draft, event: SynthesisFailed) -> None:
+    request = draft.state.request
+    if request is not None:
+        draft.change_request(synthesis=_tried(request.synthesis, event))
 
 
-_EVOLVERS: Final[dict[type[Journaled], Callable[[State, Any], State]]] = {
+_EVOLVERS: Final[dict[type[Journaled], Callable[[Draft, Any], None]]] = {
     MessageAccepted: _accepted,
     MessageRefused: _refused,
     PlanDrafted: _drafted,

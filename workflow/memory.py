@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from messages.frozen import frozen
 
 CHARACTERS_PER_TOKEN: Final = 4
 """A tokenizer-free estimate for prose in English and its neighbours; it errs by about a quarter either way."""
@@ -23,7 +24,7 @@ _MOST_CONSIDERED: Final = 500
 _NAME_OR_NUMBER: Final = re.compile(r"\b(?:[A-Z][\w-]*[A-Z\d][\w-]*|\d[\d.,:-]*)")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Remark:
     """One thing said or noted."""
 
@@ -34,7 +35,7 @@ class Remark:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MemoryLimits:
     """How much is kept and shown."""
 
@@ -44,7 +45,7 @@ class MemoryLimits:
     """Characters of history above which the older part is condensed."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Memory:
     """The remarks since the newest note, and that note. Never changed in place."""
 

@@ -22,11 +22,11 @@ _FALLBACK: Final = "fallback:"
 def go_onward(step: Step) -> None:
     """Add every event that follows from the state as it is now."""
     while True:
+        state = step.state
+        if state.request is None or state.quarantined is not None:
+            return
         before = len(step.events)
-        phase = step.state.phase
-        if step.state.request is not None and step.state.quarantined is None:
-            _ONWARD.get(phase, _rest)(step)
-        if len(step.events) == before:
+        if _ONWARD.get(state.phase, _rest)(step) or len(step.events) == before:
             return
 
 
@@ -102,54 +102,57 @@ def _cut_off(phase: Phase, request: Request) -> tuple[Missing, ...]:
 # Phases
 
 
-def _rest(step: Step) -> None:
+def _rest(step: Step) -> bool:
     """Take up the next request."""
     if step.state.phase not in REST:
-        return
+        return True
     request = step.request
     step.cause = request.plan_seq or request.accepted_seq
     if request.planned:
-        _run_plan(step)
-    else:
-        step.move(Phase.PLANNING)
+        return _run_plan(step)
+    step.move(Phase.PLANNING)
+    return False
 
 
-def _planning(step: Step) -> None:
+def _planning(step: Step) -> bool:
     request = step.request
     if request.planned:
-        _run_plan(step)
-    elif request.planning.given_up is not None or _doomed_by(request) is not None:
+        return _run_plan(step)
+    if request.planning.given_up is not None or _doomed_by(request) is not None:
         step.move(Phase.ERROR_HANDLING)
     else:
         # A branch that fails while a new plan is thought up does not end the thinking.
         _ask_others(step)
+    return False
 
 
-def _run_plan(step: Step) -> None:
+def _run_plan(step: Step) -> bool:
     request = step.request
     if request.answer is not None:
         reply(step, Phase.COMPLETED, text=request.answer)
-    elif any(node.spec.approval for node in request.nodes.values()) and not request.approved:
+    elif not request.approved and any(node.spec.approval for node in request.nodes.values()):
         step.move(Phase.AWAITING_APPROVAL)
     else:
-        _execute(step)
+        return _execute(step)
+    return False
 
 
-def _awaiting_approval(step: Step) -> None:
+def _awaiting_approval(step: Step) -> bool:
     if step.request.approved:
-        _executing(step)
-    elif _doomed_by(step.request) is not None:
+        return _executing(step)
+    if _doomed_by(step.request) is not None:
         step.move(Phase.ERROR_HANDLING)
+    return False
 
 
-def _executing(step: Step) -> None:
+def _executing(step: Step) -> bool:
     if _needs_routing(step):
         step.move(Phase.ERROR_HANDLING)
-    else:
-        _execute(step)
+        return False
+    return _execute(step)
 
 
-def _error_handling(step: Step) -> None:
+def _error_handling(step: Step) -> bool:
     """Route what failed for good: fail the request, ask another agent, think again, or go on without."""
     request = step.request
     if request.planning.given_up is not None or request.synthesis.given_up is not None:
@@ -161,14 +164,16 @@ def _error_handling(step: Step) -> None:
     else:
         _ask_others(step)
         _execute(step)
+    return False
 
 
-def _synthesizing(step: Step) -> None:
+def _synthesizing(step: Step) -> bool:
     if step.request.synthesis.given_up is not None:
         step.move(Phase.ERROR_HANDLING)
+    return False
 
 
-_ONWARD: Final[dict[Phase, Callable[[Step], None]]] = {
+_ONWARD: Final[dict[Phase, Callable[[Step], bool]]] = {
     Phase.PLANNING: _planning,
     Phase.AWAITING_APPROVAL: _awaiting_approval,
     Phase.EXECUTING_SINGLE: _executing,
@@ -176,39 +181,53 @@ _ONWARD: Final[dict[Phase, Callable[[Step], None]]] = {
     Phase.ERROR_HANDLING: _error_handling,
     Phase.SYNTHESIZING: _synthesizing,
 }
+"""What each phase does; it returns True when nothing can follow on what it did, so that nobody has to look."""
 
 
 # Execution
 
 
-def _execute(step: Step) -> None:
-    """Skip what can no longer run, start what can, and move to the phase that fits."""
-    ready: list[str] = []
-    skipped = True
-    while skipped:
+def _execute(step: Step) -> bool:
+    """Skip what can no longer run, start what can, and move to the phase that fits; True when nothing follows."""
+    while True:
         ready, hopeless = _survey(step.request.nodes)
         for node_id, reason in hopeless:
             step.add(NodeSkipped, node=node_id, agent=step.node(node_id).agent, reason=reason)
-        skipped = bool(hopeless)
-    running, open_ones, succeeded = len(ready), False, False
-    for node in step.request.nodes.values():
-        status = node.status
-        running += status is NodeStatus.RUNNING
-        open_ones = open_ones or status not in SETTLED
-        succeeded = succeeded or status is NodeStatus.SUCCEEDED
-    if open_ones and (ready or step.state.phase not in _EXECUTING):
-        wide = running >= step.limits.parallel_threshold
-        step.move(Phase.EXECUTING_PARALLEL if wide else Phase.EXECUTING_SINGLE)
-    for node_id in ready:
-        start(step, node_id, step.node(node_id).agent)
+        if not hopeless:
+            break
+    running, open_ones, succeeded, failed = _tally(step.request.nodes)
     if not open_ones:
         if succeeded:
             step.move(Phase.SYNTHESIZING)
         else:
             reply(step, Phase.FAILED, "failed")
+        return False
+    if ready or step.state.phase not in _EXECUTING:
+        wide = running + len(ready) >= step.limits.parallel_threshold
+        step.move(Phase.EXECUTING_PARALLEL if wide else Phase.EXECUTING_SINGLE)
+    for node_id in ready:
+        start(step, node_id, step.node(node_id).agent)
+    return not failed
+
+
+def _tally(nodes: dict[str, Node]) -> tuple[int, bool, bool, bool]:
+    """Return how many run, and whether any is not settled, succeeded, failed."""
+    running, open_ones, succeeded, failed = 0, False, False, False
+    for node in nodes.values():
+        status = node.status
+        if status is _SUCCEEDED:
+            succeeded = True
+        elif status is _FAILED:
+            failed = True
+        elif status is not _SKIPPED:
+            open_ones = True
+            running += status is _RUNNING
+    return running, open_ones, succeeded, failed
 
 
 _EXECUTING: Final = frozenset({Phase.EXECUTING_SINGLE, Phase.EXECUTING_PARALLEL})
+_PENDING, _RUNNING, _SUCCEEDED = NodeStatus.PENDING, NodeStatus.RUNNING, NodeStatus.SUCCEEDED
+_FAILED, _SKIPPED = NodeStatus.FAILED, NodeStatus.SKIPPED
 
 
 def _survey(nodes: dict[str, Node]) -> tuple[list[str], list[tuple[str, str]]]:
@@ -216,19 +235,20 @@ def _survey(nodes: dict[str, Node]) -> tuple[list[str], list[tuple[str, str]]]:
     ready: list[str] = []
     hopeless: list[tuple[str, str]] = []
     for key, node in nodes.items():
-        if node.status is not NodeStatus.PENDING:
+        if node.status is not _PENDING:
             continue
+        spec = node.spec
         done = 0
         lost: list[str] = []
-        for dep in node.spec.depends_on:
+        for dep in spec.depends_on:
             other = nodes.get(dep)
-            if other is None or other.status in (NodeStatus.FAILED, NodeStatus.SKIPPED):
+            if other is None or other.status is _FAILED or other.status is _SKIPPED:
                 lost.append(dep)
-            elif other.status is NodeStatus.SUCCEEDED:
+            elif other.status is _SUCCEEDED:
                 done += 1
-        if done >= node.spec.need:
+        if done >= spec.need:
             ready.append(key)
-        elif len(node.spec.depends_on) - len(lost) < node.spec.need:
+        elif len(spec.depends_on) - len(lost) < spec.need:
             verb = "was skipped" if all(_was_skipped(nodes, dep) for dep in lost) else "failed"
             hopeless.append((key, f"needs {', '.join(lost)}, which {verb}"))
     return ready, hopeless
@@ -243,7 +263,10 @@ def _was_skipped(nodes: dict[str, Node], dep: str) -> bool:
 
 def _needs_routing(step: Step) -> bool:
     request = step.request
-    if not any(node.status is NodeStatus.FAILED for node in request.nodes.values()):  # nearly always
+    for node in request.nodes.values():
+        if node.status is _FAILED:
+            break
+    else:  # nearly always
         return False
     return _doomed_by(request) is not None or _wants_replan(step, request) or bool(_fallbacks(request))
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from messages.failure import Failure
+from messages.frozen import frozen_dict
 from messages.plan import NodeSpec
 
 
@@ -70,7 +71,7 @@ class _Frozen:
         return copy
 
 
-@dataclass(frozen=True)
+@frozen_dict
 class Node(_Frozen):
     """One node of the plan and what became of it."""
 
@@ -107,7 +108,7 @@ class Attempted:
     given_up: Failure | None = None
 
 
-@dataclass(frozen=True)
+@frozen_dict
 class Request(_Frozen):
     """One accepted message on its way to its one reply."""
 
@@ -137,7 +138,7 @@ class Request(_Frozen):
     """The trace context it came with."""
 
 
-@dataclass(frozen=True)
+@frozen_dict
 class State(_Frozen):
     """One conversation."""
 

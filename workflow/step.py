@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from messages.base import made
 from messages.events import Journaled, PhaseChanged
-from workflow.evolve import evolve
+from workflow.draft import Draft
+from workflow.evolve import apply
 from workflow.phases import ONWARD, Rule
 from workflow.state import Node, Phase, Request, State
 
@@ -29,10 +30,12 @@ class Limits:
 class Step:
     """Grows by `add` and `move`; thrown away if the message turns out not to be taken."""
 
-    __slots__ = ("_rule", "cause", "events", "limits", "now", "state")
+    __slots__ = ("_draft", "_rule", "cause", "events", "limits", "now", "state")
 
     def __init__(self, state: State, now: int, limits: Limits, rule: Rule | None = None) -> None:
-        self.state = state
+        self._draft = Draft(state)
+        self.state = self._draft.state
+        """The one in the making: read it anew after each event."""
         self.now = now
         self.limits = limits
         self.events: list[Journaled] = []
@@ -62,7 +65,7 @@ class Step:
         fields["cause"] = self.cause if cause is None else cause
         event = made(kind, fields)
         self.events.append(event)
-        self.state = evolve(state, event)
+        apply(self._draft, event)
         return event
 
     def fact(self, kind: type[E], *, cause: int | str | None = None, request_id: str | None = None, **fields: Any) -> E:
@@ -82,4 +85,4 @@ class Step:
         allowed = ONWARD[here] if self._rule is None else ONWARD[here] | self._rule.next
         assert to in allowed, f"the table has no move from {here} to {to}"
         self._rule = None
-        self.add(PhaseChanged, request_id=request_id, from_phase=here.value, to_phase=to.value)
+        self.add(PhaseChanged, request_id=request_id, from_phase=here._value_, to_phase=to._value_)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from messages.agent import RetryDue, RunNode
 from messages.conversation import Deadline
+from messages.frozen import frozen
 from messages.planning import DraftPlan
 from messages.synthesis import Outcome, Synthesize
 from workflow.graph import bind_inputs
@@ -14,7 +14,7 @@ from workflow.onward import missing_branches
 from workflow.state import Attempted, NodeStatus, Phase, Request, State
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Child:
     """One actor that should be at work: who, on what, in which attempt."""
 
@@ -28,7 +28,7 @@ class Child:
     agent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timer:
     """One delay that should be running; when it is over, its message comes."""
 
@@ -41,7 +41,7 @@ class Timer:
     """None: the children wanted have to be looked at again."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """Everything that should exist beside the supervisor itself."""
 
@@ -119,7 +119,7 @@ def command(state: State, child: Child, context: str) -> DraftPlan | RunNode | S
             node=child.node,
             agent=child.agent,
             attempt=child.attempt,
-            inputs=bind_inputs(spec.inputs, results(request)),
+            inputs=bind_inputs(spec.inputs, results(request)) if spec.inputs else {},
             timeout=spec.timeout,
             text=request.text,
             user_id=request.user_id,

@@ -170,14 +170,13 @@ def test_a_log_that_fails_is_counted_and_work_goes_on():
     assert system.log_failures >= 2
 
 
-def test_log_adds_the_path_and_the_actors_context(system, log):
+def test_log_adds_the_path(system, log):
     class Talker(Actor):
         def on_receive(self, message):
-            self.log_context = {"conversation_id": "c1"}
             self.log("said", level="warning", text_length=message)
 
     system.spawn(Talker, "/talker").ask(3, timeout=DEADLINE)
-    assert log.named("said") == [("warning", {"actor": "/talker", "conversation_id": "c1", "text_length": 3})]
+    assert log.named("said") == [("warning", {"actor": "/talker", "text_length": 3})]
 
 
 # Ends

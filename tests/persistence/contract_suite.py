@@ -77,6 +77,12 @@ class StoreContract:
         assert store.results("nobody", ["r1"]) == []
         assert store.memory("nobody", first_seq=0, last_seq=99) == []
 
+    def test_one_look_tells_which_conversations_are_new(self, store: Any) -> None:
+        commit(store, full_step("a"), step("b"), step("naïve — 東京"))
+        asked = ["x", "b", "y", "a", "naïve — 東京", "'; DROP TABLE x; --"]
+        assert store.absent(asked) == {"x", "y", "'; DROP TABLE x; --"}
+        assert store.absent([]) == set()
+
     def test_an_empty_batch_is_fine(self, store: Any) -> None:
         assert store.commit([]) == []
 

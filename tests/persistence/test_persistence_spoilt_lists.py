@@ -105,6 +105,7 @@ def test_a_conversation_without_its_row_is_no_new_one(world: Any) -> None:
             store.load("c1", recent=5, whole=whole)
     assert store.load("other", recent=5).last_seq == 1
     assert store.load("new", recent=5).last_seq == 0
+    assert store.absent(["c1", "other", "new"]) == {"new"}
 
 
 @both

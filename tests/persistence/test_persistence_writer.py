@@ -15,6 +15,7 @@ from persistence.contract import (
     Append,
     Committed,
     DeadLetterRow,
+    Loaded,
     MetricRow,
     OwnershipLost,
     StoreUnavailable,
@@ -432,6 +433,69 @@ def test_a_reusable_result_is_found_until_it_expires_and_only_if_it_can_be_read(
     for key in ("good", "bad", "old", "none"):
         reader.find(key, answers)
     assert answers.wait(4) == [({"x": 1}, b'{"x":1}'), None, None, None]
+
+
+def held_back(reader: Reader) -> threading.Event:
+    """Keep the reader's one thread busy until the event is set."""
+    release, begun = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        release.wait(SOON)
+
+    reader.submit(hang, done=lambda _: None)
+    assert begun.wait(SOON)
+    return release
+
+
+def test_those_that_wake_together_are_looked_up_together_and_loaded_only_when_they_are_there(store, reader):
+    answers, looks, loads = Outcomes(), [], []
+    store.commit([step("c1", memory=(said(1),))])
+    absent, load = store.absent, store.load
+    store.absent = lambda ids: (looks.append(list(ids)), absent(ids))[1]
+    store.load = lambda key, **how: (loads.append(key), load(key, **how))[1]
+    release = held_back(reader)
+    for key in ("n1", "c1", "n2"):
+        reader.load(key, 5, answers)
+    release.set()
+    found = {loaded.conversation_id: loaded for loaded in answers.wait(3)}
+    assert found == {"n1": Loaded("n1"), "n2": Loaded("n2"), "c1": load("c1", recent=5)}
+    assert (looks, loads) == ([["n1", "c1", "n2"]], ["c1"])
+
+
+def test_when_the_look_fails_each_is_asked_for_by_itself(store, reader):
+    answers = Outcomes()
+    load = store.load
+
+    def absent(_ids: Sequence[str]) -> set[str]:
+        raise StoreUnavailable("no")
+
+    def broken(key: str, **how: Any) -> Any:
+        if key == "bad":
+            raise StoreUnavailable("bad")
+        return load(key, **how)
+
+    store.absent, store.load = absent, broken
+    release = held_back(reader)
+    reader.load("n1", 5, answers)
+    reader.load("bad", 5, answers)
+    release.set()
+    first, second = answers.wait(2)
+    assert first == Loaded("n1")
+    assert str(second) == "bad"
+
+
+def test_wakings_asked_for_before_the_stop_are_answered(store):
+    reader, answers = Reader(store, threads=1), Outcomes()
+    store.commit([step("c1")])
+    release = held_back(reader)
+    for key in ("n1", "c1"):
+        reader.load(key, 5, answers)
+    assert not reader.stop(0)
+    release.set()
+    assert reader.stop(SOON)
+    reader.load("c2", 5, answers)
+    assert sorted(loaded.conversation_id for loaded in answers.all) == ["c1", "n1"]
 
 
 def test_a_listener_in_trouble_does_not_end_the_reader(reader, log):

@@ -442,9 +442,9 @@ def _() -> list[Patch]:
 
 @mutant("the last who waits is served first")
 def _() -> list[Patch]:
-    def upside_down(state: Any, event: Any) -> Any:
-        state = accepted(state, event)
-        return state.changed(queue=tuple(reversed(state.queue))) if len(state.queue) > 1 else state
+    def upside_down(draft: Any, event: Any) -> None:
+        accepted(draft, event)
+        draft.change(queue=tuple(reversed(draft.state.queue)))
 
     accepted = workflow.evolve._EVOLVERS[MessageAccepted]
     return [(workflow.evolve._EVOLVERS, MessageAccepted, upside_down)]
@@ -454,9 +454,11 @@ def _() -> list[Patch]:
 def _() -> list[Patch]:
     old = workflow.evolve._EVOLVERS[ReplySent]
 
-    def again(state: Any, event: Any) -> Any:
-        after = old(state, event)
-        return after.changed(queue=(state.request, *after.queue)) if after.turns % 3 == 1 else after
+    def again(draft: Any, event: Any) -> None:
+        request = draft.state.request
+        old(draft, event)
+        if draft.state.turns % 3 == 1:
+            draft.change(queue=(request, *draft.state.queue))
 
     return [(workflow.evolve._EVOLVERS, ReplySent, again)]
 
@@ -532,11 +534,9 @@ def _() -> list[Patch]:
 def _() -> list[Patch]:
     old = workflow.evolve._EVOLVERS[NodeFailed]
 
-    def forgiving(state: Any, event: Any) -> Any:
-        after = old(state, event)
-        nodes = dict(after.request.nodes)
-        nodes[event.node] = nodes[event.node].changed(failures=0)
-        return after.changed(request=after.request.changed(nodes=nodes))
+    def forgiving(draft: Any, event: Any) -> None:
+        old(draft, event)
+        draft.change_node(event.node, failures=0)
 
     return [(workflow.evolve._EVOLVERS, NodeFailed, forgiving)]
 
@@ -545,11 +545,9 @@ def _() -> list[Patch]:
 def _() -> list[Patch]:
     old = workflow.evolve._EVOLVERS[NodeStarted]
 
-    def stuck(state: Any, event: Any) -> Any:
-        after = old(state, event)
-        nodes = dict(after.request.nodes)
-        nodes[event.node] = nodes[event.node].changed(attempts=1)
-        return after.changed(request=after.request.changed(nodes=nodes))
+    def stuck(draft: Any, event: Any) -> None:
+        old(draft, event)
+        draft.change_node(event.node, attempts=1)
 
     return [(workflow.evolve._EVOLVERS, NodeStarted, stuck)]
 

@@ -110,8 +110,12 @@ class SimExecution:
                 continue
             handle = world.agenda.add(seconds, self._life, f"ends: {call.order.node}", partial(call.end, outcome))
             if world.chance.random() < 0.5:
-                call.stop = handle.cancel
+                call.work = handle
         batch.flush()
+
+    def stop_quick(self, work: Any) -> None:
+        if work is not None:
+            work.cancel()
 
     def judge_quick(self, spec: AgentSpec, era: int, outcome: Any) -> None:
         """There is no breaker in this world."""
