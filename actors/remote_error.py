@@ -61,7 +61,7 @@ def _stand_in(told: dict[str, Any], depth: int) -> BaseException:
     leaves = [_stand_in(leaf, depth - 1) for leaf in _maps(told.get("leaves"))] if depth else []
     error: BaseException
     if leaves:
-        error = BaseExceptionGroup(str(told.get("text", "")), leaves)
+        error = _Group(str(told.get("text", "")), leaves)
     else:
         kind = _kind(_texts(told.get("mro")))
         error = kind.__new__(kind)
@@ -76,6 +76,13 @@ def _stand_in(told: dict[str, Any], depth: int) -> BaseException:
         with contextlib.suppress(AttributeError, TypeError):  # as above
             error.response = SimpleNamespace(status_code=response.get("status_code"), headers=headers)  # type: ignore[attr-defined]  # that is what HTTP clients' errors have
     return error
+
+
+class _Group(BaseExceptionGroup[BaseException]):
+    """A group whose text says already how many members the original had: those told may be fewer."""
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def _kind(mro: Sequence[str]) -> type[BaseException]:

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 
 from actors.remote_error import RemoteError
 from agents.errors import ResultTooLarge
-from agents.frames import read_frame, write_frame
+from agents.frames import FrameTooLarge, read_frame, write_frame
 from agents.spec import AgentSpec, Types
 from agents.worker import MAX_CALL, call_frame
 from messages.agent import RunNode
@@ -53,6 +53,8 @@ class WorkerProcess:
     """
 
     def __init__(self, spec: AgentSpec, *, max_bytes: int, output: Callable[[str], None]) -> None:
+        self._agent = spec.name
+        self._memory_mb = spec.memory_mb
         self._max_answer = max_bytes + _FRAME_SLACK
         self._output = output
         self._tail: deque[str] = deque(maxlen=1)
@@ -106,7 +108,7 @@ class WorkerProcess:
     def call(self, call: RunNode, progress: Callable[[str], None], now_s: float) -> tuple[bytes, bool]:
         """Make one call; return the result's JSON and whether the process can make another.
 
-        Raises `RemoteError` with the same said in `usable`, or `WorkerDied`.
+        Raises `RemoteError` with the same said in `usable`, `WorkerDied`, or `ResultTooLarge`.
         """
         frame = call_frame(call)
         if len(frame["inputs"]) > MAX_CALL - _FRAME_SLACK:
@@ -169,6 +171,8 @@ class WorkerProcess:
             answer = read_frame(self._answers, max_bytes=self._max_answer)
         except WireError as error:
             self.kill()
+            if self.pid is not None and isinstance(error, FrameTooLarge):
+                raise ResultTooLarge(f"{self._agent}: {error}") from error
             raise WorkerDied(f"the agent's process sent what is no answer: {error}") from error
         except (OSError, ValueError) as error:
             raise WorkerDied(f"the agent's process {self._how_it_ended()}") from error
@@ -182,6 +186,8 @@ class WorkerProcess:
         self._drain.join(0.5)
         code = self._process.returncode
         how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with status {code}"
+        if self._memory_mb is not None:  # what gets no memory often dies of it without a word
+            how = f"{how} (its memory_mb is {self._memory_mb})"
         return f"{how}; its last words: {self._tail[0]}" if self._tail else how
 
     def _read_output(self) -> None:

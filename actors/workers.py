@@ -193,7 +193,7 @@ class Keeper:
             self._usable = False
             return None if errand.call.over else error  # over: it died because we killed it
         except Exception as error:  # noqa: BLE001  # no process, inputs that cannot be sent: the outcome of this call
-            self._usable = self.worker is not None
+            self._usable = self.worker is not None and not self.worker.killed
             return error
 
     def _start(self, spec: AgentSpec) -> WorkerProcess:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from agents.spec import Types
+from supervision.error_text import UNREADABLE, describe, read
 
 READ: Final = (
     "status_code",
@@ -22,38 +23,74 @@ READ: Final = (
     "error_type",
 )
 """Attributes that mean something to supervision."""
-_MAX_TEXT: Final = 501
-"""Characters told: one more than are shown, so that the cut is marked there."""
+_MAX_SCALAR: Final = 500
+"""Characters told of a text that is not the error's own words."""
 _MAX_LEAVES: Final = 20
-"""Members of an exception group that are told."""
+"""Members of an exception group that are told, of whatever depth."""
+_MAX_BASES: Final = 50
+"""Types told of an exception; those of the standard library come last and are what matters."""
 
 
 def facts(error: BaseException, *, transient: Types = (), permanent: Types = ()) -> dict[str, Any]:
     """Return an exception as data. Never raises, whatever the exception does when it is looked at."""
+    try:
+        told = _facts(error, transient, permanent)
+        leaves = _leaves(error) if isinstance(error, BaseExceptionGroup) and "error_class" not in told else []
+        if leaves:
+            told["leaves"] = [_facts(leaf, transient, permanent) for leaf in leaves]
+    except BaseException:  # noqa: BLE001  # a hostile metaclass or `__class__`: only what cannot be hidden is told
+        name = _clean(type.__getattribute__(type(error), "__name__"))
+        return {"type": name, "text": UNREADABLE, "mro": [name, "builtins.Exception"]}
+    return told
+
+
+def _facts(error: BaseException, transient: Types, permanent: Types) -> dict[str, Any]:
     kind = type(error)
+    bases = kind.__mro__
+    if len(bases) > _MAX_BASES:
+        bases = (kind, *bases[1 - _MAX_BASES :])
     told: dict[str, Any] = {
         "type": _clean(kind.__name__),
-        "text": _text(error),
-        "mro": [_clean(f"{base.__module__}.{base.__qualname__}") for base in kind.__mro__],
+        "text": describe(error),
+        "mro": [_clean(f"{base.__module__}.{base.__qualname__}") for base in bases],
     }
     for name in READ:
-        value = _read(error, name)
+        value = read(error, name)
         if isinstance(value, (str, int, float)) and not isinstance(value, bool):
             told[name] = _scalar(value)
-    response = _read(error, "response")
+    response = read(error, "response")
     if response is not None:
         told["response"] = _response(response)
     own = _own_class(error, transient, permanent)
     if own is not None:
         told["error_class"] = own
-    elif isinstance(error, BaseExceptionGroup):
-        leaves = error.exceptions[:_MAX_LEAVES]
-        told["leaves"] = [facts(leaf, transient=transient, permanent=permanent) for leaf in leaves]
     return told
 
 
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Return the members of a group and of those in it, one of each type before any second one."""
+    # As in supervision/errors.py: groups nest to any depth and may share members.
+    seen: set[int] = set()
+    todo: list[BaseException] = [group]
+    found: list[BaseException] = []
+    while todo:
+        one = todo.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, BaseExceptionGroup):
+            todo.extend(reversed(one.exceptions))
+        else:
+            found.append(one)
+    if len(found) <= _MAX_LEAVES:
+        return found
+    first = {type(leaf): leaf for leaf in reversed(found)}
+    kept = {id(leaf) for leaf in first.values()}
+    return [*reversed(first.values()), *(leaf for leaf in found if id(leaf) not in kept)][:_MAX_LEAVES]
+
+
 def _response(response: Any) -> dict[str, Any]:
-    status = _read(response, "status_code")
+    status = read(response, "status_code")
     told: dict[str, Any] = {"status_code": status} if isinstance(status, int) else {}
     try:
         waits = response.headers.get("Retry-After")
@@ -78,21 +115,6 @@ def _distance(error: BaseException, types: Types) -> int | None:
     return min((mro.index(t) if t in mro else len(mro) for t in types if isinstance(error, t)), default=None)
 
 
-def _read(thing: Any, name: str) -> Any:
-    try:
-        return getattr(thing, name, None)
-    except BaseException:  # noqa: BLE001  # a hostile property says as much as an absent one
-        return None
-
-
-def _text(error: BaseException) -> str:
-    try:
-        # A group's own words: how many members it has is added where it is shown.
-        return _clean(error.message if isinstance(error, BaseExceptionGroup) else str(error))
-    except BaseException:  # noqa: BLE001  # an unprintable exception is still an exception to report
-        return "(its text cannot be read)"
-
-
 def _scalar(value: str | float) -> str | float:
     if isinstance(value, str):
         return _clean(value)
@@ -100,4 +122,4 @@ def _scalar(value: str | float) -> str | float:
 
 
 def _clean(text: str) -> str:
-    return str.__getitem__(text, slice(0, _MAX_TEXT)).encode("utf-8", "replace").decode()
+    return str.__getitem__(text, slice(0, _MAX_SCALAR)).encode("utf-8", "replace").decode()

@@ -10,6 +10,13 @@ from messages.wire import WireError, pack, unpack
 _LENGTH: Final = struct.Struct(">I")
 
 
+class FrameTooLarge(WireError):
+    """A frame of more bytes than are taken; none of them was read."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__("too_large", f"an output of {size} bytes is over the limit of {limit}")
+
+
 def write_frame(stream: BinaryIO, value: Any) -> None:
     """Write plain data and flush. Raises `OSError` when nobody reads any more."""
     body = pack(value)
@@ -18,13 +25,13 @@ def write_frame(stream: BinaryIO, value: Any) -> None:
 
 
 def read_frame(stream: BinaryIO, *, max_bytes: int) -> dict[str, Any] | None:
-    """Return the next frame, or None at the end. Raises `WireError`; a frame too large is not read at all."""
+    """Return the next frame, or None at the end. Raises `WireError`, of which `FrameTooLarge` is one."""
     head = stream.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         return None
     (size,) = _LENGTH.unpack(head)
     if size > max_bytes:
-        raise WireError("too_large", f"a frame of {size} bytes; at most {max_bytes} are taken")
+        raise FrameTooLarge(size, max_bytes)
     body = stream.read(size)
     if len(body) < size:
         return None

@@ -27,6 +27,7 @@ from agents.frames import read_frame, write_frame
 from agents.spec import AgentSpec, Types
 from agents.worker_guard import fork_guarded
 from messages.agent import RunNode
+from messages.failure import clip
 
 MAX_CALL: Final = 64 << 20
 """Bytes of a call: its inputs are results of other agents, each of which has its own limit."""
@@ -73,7 +74,7 @@ def _serve(spec: AgentSpec, call: RunNode, answers: BinaryIO, max_bytes: int, me
     def progress(text: str) -> None:
         with writing:
             if open_:  # a thread that the agent left behind has nothing more to say
-                write_frame(answers, {"progress": text})
+                write_frame(answers, {"progress": clip(text)})
 
     try:
         _bind_log(call)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 MAX_TEXT: Final = 500
 """Characters kept: enough for a person to understand, too few to flood a log. messages/failure.py has the same."""
+UNREADABLE: Final = "(its text cannot be read)"
 
 
 def read(thing: Any, name: str) -> Any:
@@ -27,9 +28,8 @@ def describe(error: BaseException, inner: BaseException | None = None) -> str:
 
 def clean(text: str) -> str:
     """Clip `text` to `MAX_TEXT` characters, marking the cut; what is not printable becomes a blank."""
-    # The slice comes first, and by str's own method: a message may be 100 MB long, or of a hostile subclass of str.
-    head = str.__getitem__(text, slice(0, MAX_TEXT + 1))
-    printable = "".join(c if c.isprintable() else " " for c in head)
+    # The cut comes first: a message may be 100 MB long.
+    printable = "".join(c if c.isprintable() else " " for c in _head(text))
     return printable.strip() if len(printable) <= MAX_TEXT else printable[: MAX_TEXT - 1] + "…"
 
 
@@ -37,16 +37,19 @@ def _words(error: BaseException) -> str:
     try:
         if type(error).__str__ in (BaseException.__str__, KeyError.__str__):
             return _arguments(error)
-        return str.__getitem__(str(error), slice(0, MAX_TEXT + 1))
+        if isinstance(error, BaseExceptionGroup) and type(error).__str__ is BaseExceptionGroup.__str__:
+            count = len(error.exceptions)
+            return f"{_head(error.message)} ({count} sub-exception{'s' * (count != 1)})"
+        return _head(str(error))
     except BaseException:  # noqa: BLE001  # an unprintable exception is still an exception to report
-        return "(its text cannot be read)"
+        return UNREADABLE
 
 
 def _arguments(error: BaseException) -> str:
     # What str() would give, without making a copy of a huge argument first.
     args = error.args
     if len(args) == 1 and isinstance(args[0], str):
-        head = str.__getitem__(args[0], slice(0, MAX_TEXT + 1))
+        head = _head(args[0])
         return repr(head) if isinstance(error, KeyError) else head
     if len(args) == 1:
         return _SHORT.repr(args[0]) if isinstance(error, KeyError) else _short_str(args[0])
@@ -56,7 +59,12 @@ def _arguments(error: BaseException) -> str:
 def _short_str(value: Any) -> str:
     if isinstance(value, (bytes, bytearray, list, tuple, dict, set, frozenset)):
         return _SHORT.repr(value)
-    return str.__getitem__(str(value), slice(0, MAX_TEXT + 1))
+    return _head(str(value))
+
+
+def _head(text: str) -> str:
+    # By str's own method: a message may be of a hostile subclass of str.
+    return str.__getitem__(text, slice(0, MAX_TEXT + 1))
 
 
 class _Short(reprlib.Repr):

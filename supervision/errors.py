@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from supervision.error_text import describe, read
+from supervision.error_text import UNREADABLE, describe, read
 from supervision.retry_after import retry_after
 
 
@@ -57,6 +57,14 @@ def classify(
     `transient` and `permanent` are the agent's own lists. `now_s` is the wall clock in seconds since the epoch; without
     it a `Retry-After` that is a date is ignored. Never raises, whatever the exception does when it is looked at.
     """
+    try:
+        return _classify(error, transient, permanent, now_s)
+    except BaseException:  # noqa: BLE001  # a hostile metaclass or `__class__`: nothing is known about such an error
+        name = type.__getattribute__(type(error), "__name__")
+        return Classified(str(name)[:100], ErrorClass.TRANSIENT, UNREADABLE, once=True)
+
+
+def _classify(error: BaseException, transient: Types, permanent: Types, now_s: float | None) -> Classified:
     own = _override(error, transient, permanent)
     leaves = [error] if own else list(_leaves(error))
     judged = [_judge(leaf, transient, permanent) for leaf in leaves]

@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "telemetry": set(),
     "config": set(),
     "workflow": {"messages"},
-    "agents": {"messages"},
+    "agents": {"messages", "supervision.error_text"},
     "persistence": {"messages"},
     "planning": {"agents", "messages", "workflow.graph"},
     "synthesis": {"agents", "messages", "workflow.graph"},

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -282,6 +284,32 @@ def leave_child(path: str) -> int:
 def large(size: int) -> str:
     """Return a text of this size."""
     return "x" * size
+
+
+@agent(isolation="process")
+def shout(size: int) -> int:
+    """Answer by itself with a frame of this size."""
+    answers = json.loads(sys.argv[1])["answers"]
+    os.write(answers, struct.pack(">I", size))
+    return 0
+
+
+@agent(isolation="process")
+def long_winded(ctx: Context) -> int:
+    """Report far too much at once, and what cannot be encoded."""
+    for what in ("x" * 10_000_000, "a\ud800"):
+        ctx.progress(what)
+    return 1
+
+
+@agent(isolation="process", memory_mb=300)
+def die_limited(how: str) -> int:
+    """End the process in mid-call, under a limit of memory."""
+    if how == "exit":
+        sys.stderr.write("MemoryError\n")
+        os._exit(1)
+    os.kill(os.getpid(), getattr(signal, how))
+    return 0
 
 
 @agent(isolation="process")

@@ -158,6 +158,29 @@ def test_a_process_that_dies_in_mid_call_is_an_error_that_may_pass(execution, ho
     assert classify(error).error_class == "transient"
 
 
+@pytest.mark.parametrize("how", ["SIGABRT", "SIGSEGV", "SIGKILL", "exit"])
+def test_a_process_that_dies_under_a_limit_of_memory_names_it(execution, how):
+    """A C library that gets no memory aborts, and says no more than that."""
+    error = run(execution, agents.die_limited, how=how).outcome()
+    assert isinstance(error, WorkerDied)
+    assert "its memory_mb is 300" in str(error)
+
+
+def test_output_over_the_limit_is_an_error_that_would_come_again(execution):
+    """It is not read at all: its length is known before."""
+    found = classify(run(execution, agents.shout, size=1 << 30).outcome())
+    assert (found.type, found.error_class) == ("result_too_large", "permanent")
+    limit = 2_000_000 + (1 << 20)
+    assert found.message == f"shout: an output of {1 << 30} bytes is over the limit of {limit}"
+    assert run(execution, agents.add_process, a=1).outcome().result == 2
+
+
+def test_progress_of_any_length_is_told_in_short(execution):
+    told = run(execution, agents.long_winded)
+    assert told.outcome().result == 1
+    assert [len(told.progress[0]), *told.progress[1:]] == [500, "a?"]
+
+
 def test_a_hung_process_is_killed_with_all_it_started(execution, tmp_path):
     """Worker, guard, a child deaf to SIGTERM, and a grandchild that left the group and the session."""
     told = run(execution, agents.hang, timeout=3.0, path=str(tmp_path / "pids"))
