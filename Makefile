@@ -33,7 +33,7 @@ simulate: $(STAMP)  ## SEEDS=10000 runs of the whole system from SEED=0 on, each
 	@PYTHONPATH=.:tests $(BIN)/python -m simulation $(if $(filter 1,$(SEEDS)),--seed $(SEED),--seeds $(SEEDS) --first $(SEED))
 
 bench: $(STAMP)  ## measure; QUICK=1 for a short run
-	@for file in benchmarks/[!_]*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file $(if $(QUICK),--quick) || exit 1; done
+	@for file in benchmarks/[!_]*.py; do echo "== $$file"; module=$${file%.py}; $(BIN)/python -m $$(echo $$module | tr / .) $(if $(QUICK),--quick) || exit 1; done
 
 lock:  ## pin every dependency anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

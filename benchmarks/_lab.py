@@ -127,7 +127,7 @@ def scratch(kind: str) -> Iterator[Scratch]:
             finally:
                 server.cleanup()
         elif kind == "redis":
-            with _redis_server(folder) as url:
+            with redis_server(folder) as url:
                 yield Scratch(kind, folder, redis_url=url)
         else:
             yield Scratch(kind, folder)
@@ -136,7 +136,8 @@ def scratch(kind: str) -> Iterator[Scratch]:
 
 
 @contextlib.contextmanager
-def _redis_server(folder: Path) -> Iterator[str]:
+def redis_server(folder: Path) -> Iterator[str]:
+    """Run a server that synchronises every write; give its URL."""
     beside = Path(sys.executable).with_name("redis-server")
     binary = str(beside) if beside.exists() else shutil.which("redis-server")
     if binary is None:
