@@ -256,6 +256,32 @@ def spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):,.0f} ({low:,.0f}-{high:,.0f})"
 
 
+@dataclass
+class Taken:
+    """What the repetitions of one line of a table gave."""
+
+    paces: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+
+    def add(self, seconds: float, latencies: list[float], processor: float) -> float:
+        """Note a run; return its pace."""
+        self.paces.append(len(latencies) / seconds)
+        self.latencies += latencies
+        self.processor.append(processor / len(latencies))
+        return self.paces[-1]
+
+    def row(self) -> dict[str, Any]:
+        """Return what a table says of it."""
+        return {
+            "repetitions": len(self.paces),
+            "requests/s": spread(self.paces),
+            "p50 ms": round(1_000 * percentile(self.latencies, 0.5), 2),
+            "p99 ms": round(1_000 * percentile(self.latencies, 0.99), 2),
+            "cpu ms": round(1_000 * statistics.median(self.processor), 3),
+        }
+
+
 def report(benchmark: str, rows: Sequence[dict[str, Any]]) -> None:
     """Print a table for people, then a JSON line per row for programs, with machine and versions."""
     about = {"machine": platform.machine(), "python": platform.python_version(), "processors": _processors()}

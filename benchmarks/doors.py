@@ -17,13 +17,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks import _stick
 from benchmarks._callers import LoadProgram, Order, Told
-from benchmarks._lab import DIAMOND, Scratch, percentile, redis_server, report, scratch, spread
+from benchmarks._lab import DIAMOND, Scratch, Taken, redis_server, report, scratch
 
 ROOT = Path(__file__).parents[1]
 KINDS = ("sqlite", "postgres", "redis")
@@ -44,35 +44,6 @@ class Served:
         """Return the seconds of processor that it has used."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-@dataclass
-class Taken:
-    """What the repetitions of one line gave."""
-
-    paces: list[float] = field(default_factory=list)
-    latencies: list[float] = field(default_factory=list)
-    processor: list[float] = field(default_factory=list)
-
-    def add(self, seconds: float, latencies: list[float], processor: float) -> float:
-        """Note a run; return its pace."""
-        self.paces.append(len(latencies) / seconds)
-        self.latencies += latencies
-        self.processor.append(processor / len(latencies))
-        return self.paces[-1]
-
-    def row(self, kind: str, callers: int, who: str) -> dict[str, Any]:
-        """Return what a table says of it."""
-        return {
-            "store": kind,
-            "callers": callers,
-            "who": who,
-            "repetitions": len(self.paces),
-            "requests/s": spread(self.paces),
-            "p50 ms": round(1_000 * percentile(self.latencies, 0.5), 2),
-            "p99 ms": round(1_000 * percentile(self.latencies, 0.99), 2),
-            "cpu ms": round(1_000 * statistics.median(self.processor), 3),
-        }
 
 
 @contextlib.contextmanager
@@ -148,7 +119,7 @@ def measure(
                     paces[door] = taken[door].add(told.seconds, told.latencies, daemon.processor() - before)
             stick = statistics.median(taken["by hand"].paces)
             for who, one in taken.items():
-                row = one.row(kind, callers, who)
+                row: dict[str, Any] = {"store": kind, "callers": callers, "who": who, **one.row()}
                 if who != "by hand":
                     row["ratio"] = round(statistics.median(one.paces) / stick, 3)
                 rows.append(row)
