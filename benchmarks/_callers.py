@@ -146,7 +146,8 @@ class _Stream:
         message = {"type": "user_message", "conversation_id": conversation_id, **self.body}
         self.waiting[conversation_id] = reply = asyncio.get_running_loop().create_future()
         self.writer.write(_command(b"XADD", b"orch:inbox", b"*", b"message", json.dumps(message).encode()))
-        return await reply
+        answer: bytes = await reply
+        return answer
 
     async def close(self) -> None:
         for task in self.tasks:

@@ -1,7 +1,8 @@
 """DBOS: a workflow of three steps at once and one that needs them; run in the peers' environment.
 
 As its documentation has it: asynchronous workflows and steps, `asyncio.gather` for steps at once, Postgres (SQLite is
-called good for development only). Its SQLite file is put into write-ahead mode, which it does not do by itself.
+called good for development only). Its SQLite file is put into write-ahead mode, which it does not do by itself. Other
+sizes of its pools were tried and made no difference.
 """
 
 from __future__ import annotations
@@ -9,32 +10,34 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
+from collections.abc import Awaitable, Callable
 
-from _load import KILOBYTE, join, obey
 from dbos import DBOS, SetWorkflowID
 
+from benchmarks.peers._load import KILOBYTE, join, obey
 
-@DBOS.step()
-async def leaf() -> str:
-    """Give a kilobyte."""
+
+async def _leaf() -> str:
     return KILOBYTE
 
 
-@DBOS.step()
-async def joined(a: str, b: str, c: str) -> str:
-    """Need three results."""
+async def _joined(a: str, b: str, c: str) -> str:
     return join(a, b, c)
 
 
-@DBOS.workflow()
-async def request(_text: str) -> str:
-    """Be one request; its input and its result are durable too."""
+leaf: Callable[[], Awaitable[str]] = DBOS.step()(_leaf)
+joined: Callable[[str, str, str], Awaitable[str]] = DBOS.step()(_joined)
+
+
+async def _request(_text: str) -> str:
     a, b, c = await asyncio.gather(leaf(), leaf(), leaf())
     return await joined(a, b, c)
 
 
-async def ask(name: str) -> str:
-    """Carry out one request."""
+request: Callable[[str], Awaitable[str]] = DBOS.workflow()(_request)
+
+
+async def _ask(name: str) -> str:
     with SetWorkflowID(name):
         return await request("hello")
 
@@ -55,7 +58,7 @@ async def _main(kind: str, where: str) -> None:
         }
     )
     DBOS.launch()
-    await obey(ask, "dbos", "sqlalchemy", "psycopg")
+    await obey(_ask, "dbos", "sqlalchemy", "psycopg")
     DBOS.destroy()
 
 

@@ -1,7 +1,8 @@
 """LangGraph: three nodes from the start and one that joins them, `durability="sync"`; run in the peers' environment.
 
-As its documentation has it: the asynchronous checkpointers; for Postgres a connection pool with autocommit, prepared
-statements and rows as dicts; types in checkpoints restricted. A thread id for each request.
+As its documentation has it: the asynchronous checkpointers, opened by their own constructors, types in checkpoints
+restricted, a thread id for each request. On Postgres one connection: a pool was tried and slower, as the checkpointer
+lets one coroutine at a time use it; its pipeline was slower too.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Any, TypedDict
 
 os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
 
-from _load import KILOBYTE, join, obey
 from langgraph.graph import END, START, StateGraph
+
+from benchmarks.peers._load import KILOBYTE, join, obey
 
 
 class State(TypedDict, total=False):
@@ -75,12 +77,9 @@ async def _on_sqlite(path: str) -> None:
 
 async def _on_postgres(dsn: str) -> None:
     from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # noqa: PLC0415  # as above
-    from psycopg.rows import dict_row  # noqa: PLC0415  # as above
-    from psycopg_pool import AsyncConnectionPool  # noqa: PLC0415  # as above
 
-    options = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
-    async with AsyncConnectionPool(dsn, min_size=4, max_size=20, kwargs=options, open=False) as pool:
-        await _run(AsyncPostgresSaver(pool), "langgraph-checkpoint-postgres")
+    async with AsyncPostgresSaver.from_conn_string(dsn) as checkpointer:
+        await _run(checkpointer, "langgraph-checkpoint-postgres")
 
 
 if __name__ == "__main__":

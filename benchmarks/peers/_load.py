@@ -1,4 +1,4 @@
-"""Drives a peer: callers in one event loop, orders as JSON lines, an answer for each. Imports nothing of this project."""
+"""Drives a peer: callers in one event loop, orders as JSON lines, an answer for each. Imports nothing of the daemon."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -25,8 +24,8 @@ from psycopg.conninfo import conninfo_to_dict
 from benchmarks import _stick
 from benchmarks._lab import DIAMOND, Load, Scratch, Taken, report, running_daemon, scratch
 
-HERE = Path(__file__).parent
-ENVIRONMENT = HERE.parents[1] / ".venv-peers"
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = ROOT / ".venv-peers"
 KINDS = ("sqlite", "postgres")
 PEERS = ("langgraph", "dbos")
 CALLERS = (1, 32, 256)
@@ -48,11 +47,9 @@ class Peer:
 
     def __init__(self, name: str, kind: str, where: str) -> None:
         self.name = name
-        # It knows nothing of this project, whose modules could hide its own.
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         self._process = subprocess.Popen(  # noqa: S603  # a program of this folder
-            [str(ENVIRONMENT / "bin" / "python"), str(HERE / f"_{name}.py"), kind, where],
-            env=environment,
+            [str(ENVIRONMENT / "bin" / "python"), "-m", f"benchmarks.peers._{name}", kind, where],
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -99,7 +96,7 @@ def _place(store: Scratch, name: str) -> str:
     if store.dsn is None:
         return str(store.folder / f"{name}.db")
     with psycopg.connect(store.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]  # one of our two names
+        connection.execute(f"CREATE DATABASE {name}")  # one of our two names
     parts = conninfo_to_dict(store.dsn)
     return f"postgresql://{parts['user']}@/{name}?host={parts['host']}"
 
