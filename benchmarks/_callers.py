@@ -68,7 +68,9 @@ class LoadProgram:
     def __exit__(self, *_: object) -> None:
         """End it."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
+        self._process.stdout.close()
         self._process.wait(10)
 
     def run(self, order: Order) -> Told:

@@ -120,12 +120,12 @@ def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="300 turns, once, on SQLite alone, instead of 1,000, three times"
+        "--quick", action="store_true", help="200 turns, once, on SQLite alone, instead of 1,000, three times"
     )
     parser.add_argument("--store", choices=KINDS, help="this one only")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    turns, repetitions = ((1, 100, 300), 1) if options.quick else ((1, 100, 1_000), 3)
+    turns, repetitions = ((1, 50, 200), 1) if options.quick else ((1, 100, 1_000), 3)
     for kind in [options.store] if options.store else KINDS[:1] if options.quick else KINDS:
         rows.extend(measure(kind, turns, repetitions))
     report("long_conversation", rows)

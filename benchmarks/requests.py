@@ -32,12 +32,12 @@ def _measure(store: Scratch, daemon: Daemon, callers: int, seconds: float, repet
     pace_ours, pace_stick = (250.0, 700.0) if callers == 1 else (700.0, 3_000.0)
     for number in range(repetitions):
         disk = _stick.disk(store)
-        figures = _stick.run(disk, max(callers * 3, round(pace_stick * seconds)), callers)
+        figures = _stick.run(disk, max(callers * 2, round(pace_stick * seconds)), callers)
         disk.close()
         pace_stick = len(figures.latencies) / figures.seconds
         stick.append((pace_stick, figures))
         before = daemon.writer.stats()["commits"]
-        total = max(callers * 3, round(pace_ours * seconds))
+        total = max(callers * 2, round(pace_ours * seconds))
         load = Load(daemon, DIAMOND, total, callers, f"r{callers}-{number}-").run()
         pace_ours = load.total / load.seconds
         ours.append((pace_ours, load, (daemon.writer.stats()["commits"] - before) / load.total))
@@ -68,12 +68,12 @@ def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="0.4 seconds per figure, twice, instead of four, five times"
+        "--quick", action="store_true", help="0.3 seconds per figure, twice, instead of four, five times"
     )
     parser.add_argument("--store", choices=KINDS, help="this one only")
     parser.add_argument("--callers", type=int, help="so many only")
     options = parser.parse_args()
-    seconds, repetitions = (0.4, 2) if options.quick else (4.0, 5)
+    seconds, repetitions = (0.3, 2) if options.quick else (4.0, 5)
     rows: list[dict[str, Any]] = []
     many = (options.callers,) if options.callers else CALLERS
     for kind in [options.store] if options.store else KINDS:

@@ -66,7 +66,9 @@ class Peer:
     def stop(self) -> None:
         """End it."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
+        self._process.stdout.close()
         try:
             self._process.wait(15)
         except subprocess.TimeoutExpired:
