@@ -142,6 +142,8 @@ class _Stream:
         answers, writer = await asyncio.open_unix_connection(order.where)
         made = cls(writer, hearing, order.message)
         made.tasks = [asyncio.create_task(made._hear(hears)), asyncio.create_task(made._check(answers))]
+        for task in made.tasks:
+            task.add_done_callback(made._give_up)
         return made
 
     async def ask(self, conversation_id: str, caller: int) -> bytes:  # noqa: ARG002  # all share the connections
@@ -166,6 +168,13 @@ class _Stream:
                 if body.startswith(_REPLY) and (reply := self.waiting.pop(conversation_id, None)) is not None:
                     reply.set_result(body)
             rest = rest[taken:]
+        raise ConnectionError("Redis closed the connection")
+
+    def _give_up(self, task: asyncio.Task[None]) -> None:
+        """Let nobody wait for what cannot come any more."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            for reply in self.waiting.values():
+                reply.set_exception(error)
 
     async def _check(self, reader: asyncio.StreamReader) -> None:
         """Read what XADD printed: an error there would be a request without an end."""
