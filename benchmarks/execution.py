@@ -1,14 +1,12 @@
 """What does one agent call cost? Calls per second and milliseconds per call, by where the agent runs.
 
-Run it as `python -m benchmarks.execution [--quick]`: a table for people, then one JSON object per line. The agents do
-nothing, so what is measured is the way there and back: binding inputs, the queue, the contract, the outcome.
+Run it as `python -m benchmarks.execution [--quick]`. The agents do nothing, so what is measured is the way there and
+back: binding inputs, the queue, the contract, the outcome.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import queue
 import statistics
 import time
@@ -18,12 +16,13 @@ from typing import Any, Final
 from actors.execution import Execution
 from agents import agent
 from agents.decorator import spec_of
+from benchmarks._lab import report, spread
 from messages.agent import NodeResult, RunNode
 
 CALLS: Final = {"async": 20_000, "thread": 20_000, "process": 4_000}
 SINGLE_CALLS: Final = 500
 QUICK: Final = 20
-"""By how much fewer calls `--quick` makes."""
+"""By how much fewer calls `--quick` makes, and once instead of five times."""
 
 
 @agent
@@ -83,7 +82,7 @@ class Caller:
         )
 
 
-def measure(kind: str, calls: int, single_calls: int) -> dict[str, Any]:
+def measure(kind: str, calls: int, single_calls: int, repetitions: int) -> dict[str, Any]:
     """Return the figures of one kind of agent."""
     execution = Execution()
     execution.start()
@@ -92,25 +91,25 @@ def measure(kind: str, calls: int, single_calls: int) -> dict[str, Any]:
         began = time.perf_counter()
         caller.make(1)
         first = time.perf_counter() - began
-        began = time.perf_counter()
-        caller.make(calls)
-        rate = calls / (time.perf_counter() - began)
-        singles = []
-        for _ in range(single_calls):
+        rates, singles = [], []
+        for _ in range(repetitions):
             began = time.perf_counter()
-            caller.make(1)
-            singles.append((time.perf_counter() - began) * 1000)
+            caller.make(calls)
+            rates.append(calls / (time.perf_counter() - began))
+            for _ in range(single_calls):
+                began = time.perf_counter()
+                caller.make(1)
+                singles.append((time.perf_counter() - began) * 1000)
     finally:
         execution.stop(10.0)
     return {
-        "benchmark": "execution",
-        "kind": kind,
+        "agent": kind,
         "calls": calls,
-        "calls_per_s": round(rate),
-        "first_call_ms": round(first * 1000, 2),
-        "median_ms": round(statistics.median(singles), 3),
-        "p99_ms": round(statistics.quantiles(singles, n=100)[98], 3),
-        "cpus": len(os.sched_getaffinity(0)),
+        "repetitions": repetitions,
+        "calls/s": spread(rates),
+        "first call ms": round(first * 1000, 2),
+        "p50 ms": round(statistics.median(singles), 3),
+        "p99 ms": round(statistics.quantiles(singles, n=100)[98], 3),
     }
 
 
@@ -119,13 +118,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help=f"make {QUICK} times fewer calls")
     fewer = QUICK if parser.parse_args().quick else 1
-    rows = [measure(kind, calls // fewer, max(100, SINGLE_CALLS // fewer)) for kind, calls in CALLS.items()]
-    print(f"{'agent':<8} {'calls/s':>9} {'first ms':>9} {'median ms':>10} {'p99 ms':>8}")
-    for row in rows:
-        figures = f"{row['first_call_ms']:>9.2f} {row['median_ms']:>10.3f} {row['p99_ms']:>8.3f}"
-        print(f"{row['kind']:<8} {row['calls_per_s']:>9,} {figures}")
-    for row in rows:
-        print(json.dumps(row))
+    repetitions = 1 if fewer > 1 else 5
+    singles = max(100, SINGLE_CALLS // fewer)
+    report("execution", [measure(kind, calls // fewer, singles, repetitions) for kind, calls in CALLS.items()])
 
 
 if __name__ == "__main__":

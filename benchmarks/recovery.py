@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import statistics
 import subprocess
 import sys
 import threading
@@ -25,7 +26,7 @@ KINDS = ("sqlite", "postgres", "redis")
 def main() -> None:
     """Measure, and print; `--child` is one of the two processes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="once instead of three times")
+    parser.add_argument("--quick", action="store_true", help="once instead of three times, on SQLite alone")
     parser.add_argument("--store", choices=KINDS, help="this one only")
     parser.add_argument("--requests", type=int, default=1_000)
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -33,16 +34,21 @@ def main() -> None:
     if options.child:
         child(json.loads(options.child))
         return
-    from benchmarks._lab import report  # noqa: PLC0415  # the child is timed from its first line on
+    from benchmarks._lab import report, spread  # noqa: PLC0415  # the child is timed from its first line on
 
     rows: list[dict[str, Any]] = []
-    for kind in [options.store] if options.store else KINDS:
-        rows.extend(measure(kind, options.requests) for _ in range(1 if options.quick else 3))
+    for kind in [options.store] if options.store else KINDS[:1] if options.quick else KINDS:
+        taken = [measure(kind, options.requests) for _ in range(1 if options.quick else 3)]
+        beyond = [one["seconds"] - WORK for one in taken]
+        row: dict[str, Any] = {"store": kind, "requests": options.requests, "repetitions": len(taken)}
+        row |= {"beyond the work": round(statistics.median(beyond), 2), "spread": spread(beyond)}
+        row |= {name: round(statistics.median(one[name] for one in taken), 2) for name in taken[0]}
+        rows.append(row)
     report("recovery", rows)
 
 
-def measure(kind: str, requests: int) -> dict[str, Any]:
-    """Return one line."""
+def measure(kind: str, requests: int) -> dict[str, float]:
+    """Return the seconds of one crash."""
     from benchmarks._lab import scratch  # noqa: PLC0415  # as above
 
     with scratch(kind) as store:
@@ -60,8 +66,7 @@ def measure(kind: str, requests: int) -> dict[str, Any]:
         told = json.loads(second.stdout.readline())
         seconds = time.perf_counter() - began
         second.wait(30)
-    beyond = round(seconds - WORK, 2)
-    return {"store": kind, "requests": requests, "seconds": round(seconds, 2), "beyond the work": beyond, **told}
+    return {"seconds": seconds, **told}
 
 
 def _start(order: dict[str, Any]) -> subprocess.Popen[str]:

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks._lab import percentile, report
+from benchmarks._lab import percentile, report, spread
 from gateway.client import DaemonClient
 
 ROOT = Path(__file__).parents[1]
@@ -97,6 +97,7 @@ async def _measure(url: str, pid: int, listeners: int, conversations: int, round
         joined = time.perf_counter() - began
         deaf = _deaf(port)
         times: list[float] = []
+        lasts: list[float] = []
         processor = _processor(pid)
         for number in range(rounds):
             crowd.seen.clear()
@@ -104,15 +105,17 @@ async def _measure(url: str, pid: int, listeners: int, conversations: int, round
             await asyncio.to_thread(client.send, f"c{number % conversations}", "say", plan=PLAN)
             await crowd.hear(listeners // conversations)
             times.extend(moment - began for moment in crowd.seen)
+            lasts.append(1_000 * (max(crowd.seen) - began))
         processor = _processor(pid) - processor
         deaf.close()
         crowd.leave()
     return {
         "listeners": listeners,
         "conversations": conversations,
+        "repetitions": rounds,
         "joined/s": round(listeners / joined),
         "p50 ms": round(1_000 * percentile(times, 0.5), 1),
-        "last ms": round(1_000 * max(times), 1),
+        "last ms": spread(lasts),
         "cpu ms/request": round(1_000 * processor / rounds, 1),
         "resident MB": round(_resident(pid) / 1e6, 1),
     }

@@ -1,10 +1,9 @@
 """What a durable step costs: appends per second and time per commit, by size of the batch, per kind of store.
 
-Run it as `python -m benchmarks.store_commit [--quick]`: a table for people, then one JSON object per line. A step here
-is an agent's success as the core writes it: an entry of two events and a result of 1 KB; each append is of another
-conversation, as in a daemon whose conversations all work at once. The files lie in the folder `--directory` names
-(the temporary one by default): a commit is synchronised, so the disk below it decides. `--postgres-dsn` and
-`--redis-url` add those stores, on servers and in a database made for it: what is measured stays there.
+Run it as `python -m benchmarks.store_commit [--quick] [--store sqlite]`. A step here is an agent's success as the core
+writes it: an entry of two events and a result of 1 KB; each append is of another conversation, as in a daemon whose
+conversations all work at once. A commit is synchronised, so the disk below the temporary folder decides. The stick
+(benchmarks/_stick.py) commits a row with the same result and nothing else for each append.
 """
 
 from __future__ import annotations
@@ -13,17 +12,19 @@ import argparse
 import json
 import os
 import statistics
-import tempfile
 import time
 import uuid
 from pathlib import Path
 from typing import Any
 
+from benchmarks import _stick
+from benchmarks._lab import percentile, report, scratch, spread
 from messages.events import NodeStarted, NodeSucceeded
 from persistence.append import ResultBody, build_append
 from persistence.contract import Append, Store
 from persistence.open_store import create_store
 
+KINDS = ("sqlite", "postgres", "redis", "memory")
 BATCHES = (1, 64, 512)
 BODY = json.dumps({"text": "x" * 1_012}).encode()
 
@@ -49,26 +50,50 @@ def step(conversation_id: str, before: int, at: int) -> Append:
     )
 
 
-def measure(store: Store, size: int, seconds: float) -> dict[str, Any]:
+def measure(
+    store: Store, disk: _stick.Disk | None, size: int, seconds: float, repetitions: int
+) -> list[dict[str, Any]]:
     """Commit batches of one size for a while; building the appends is not counted."""
-    taken: list[float] = []
-    spent, number, run = 0.0, 0, uuid.uuid4().hex
-    while spent < seconds or len(taken) < 5:
+    run = uuid.uuid4().hex
+
+    def ours(number: int) -> float:
         batch = [step(f"{run}-{place}", 2 * number, 1_700_000_000_000 + number) for place in range(size)]
         began = time.perf_counter()
         store.commit(batch)
-        taken.append(time.perf_counter() - began)
-        spent += taken[-1]
-        number += 1
-    ranked = sorted(taken)
-    return {
-        "batch": size,
-        "appends_per_second": round(size * len(taken) / spent),
-        "commit_ms_median": round(1_000 * statistics.median(taken), 3),
-        "commit_ms_p99": round(1_000 * ranked[int(len(ranked) * 0.99)], 3),
-        "append_us": round(1e6 * spent / (size * len(taken)), 1),
-        "commits": len(taken),
-    }
+        return time.perf_counter() - began
+
+    def by_hand(number: int) -> float:
+        assert disk is not None
+        rows = [(f"{run}-{place}", number, BODY) for place in range(size)]
+        began = time.perf_counter()
+        disk.commit(rows)
+        return time.perf_counter() - began
+
+    ways = {"by hand": by_hand, "store": ours} if disk is not None else {"store": ours}
+    taken: dict[str, list[list[float]]] = {who: [] for who in ways}
+    numbers = {who: iter(range(1 << 40)) for who in ways}
+    for _ in range(repetitions):
+        for who, commit in ways.items():
+            one: list[float] = []
+            while sum(one) < seconds or len(one) < 3:
+                one.append(commit(next(numbers[who])))
+            taken[who].append(one)
+    paces = {who: [size * len(one) / sum(one) for one in runs] for who, runs in taken.items()}
+    rows = [
+        {
+            "who": who,
+            "batch": size,
+            "repetitions": repetitions,
+            "appends/s": spread(paces[who]),
+            "commit p50 ms": round(1_000 * percentile([took for one in runs for took in one], 0.5), 3),
+            "commit p99 ms": round(1_000 * percentile([took for one in runs for took in one], 0.99), 3),
+            "us/append": round(1e6 / statistics.median(paces[who]), 1),
+        }
+        for who, runs in taken.items()
+    ]
+    if disk is not None:
+        rows[-1]["ratio"] = round(statistics.median(paces["store"]) / statistics.median(paces["by hand"]), 3)
+    return rows
 
 
 def synchronise_ms(directory: Path, times: int = 50) -> float:
@@ -88,34 +113,25 @@ def synchronise_ms(directory: Path, times: int = 50) -> float:
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="half a second per figure instead of four")
-    parser.add_argument("--directory", type=Path, default=None, help="where the files are to lie")
-    parser.add_argument("--postgres-dsn", default=None, help="measure Postgres too")
-    parser.add_argument("--redis-url", default=None, help="measure Redis too")
+    parser.add_argument("--quick", action="store_true", help="0.1 seconds per figure, once, instead of 1, five times")
+    parser.add_argument("--store", choices=KINDS, help="this one only")
     options = parser.parse_args()
-    kinds = ["sqlite", *(["postgres"] if options.postgres_dsn else []), *(["redis"] if options.redis_url else [])]
-    places = {
-        "dsn": options.postgres_dsn,
-        "redis_url": options.redis_url,
-        "redis_prefix": f"benchmark-{uuid.uuid4().hex}",
-    }
+    seconds, repetitions = (0.1, 1) if options.quick else (1.0, 5)
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(dir=options.directory) as folder:
-        floor = synchronise_ms(Path(folder))
-        for kind in (*kinds, "memory"):
+    for kind in (options.store,) if options.store else KINDS:
+        with scratch(kind) as place:
+            if kind == "sqlite":
+                print(f"the disk synchronises 4 KB in {synchronise_ms(place.folder)} ms (median)")
+            given: dict[str, Any] = {"dsn": place.dsn, "redis_url": place.redis_url, "redis_prefix": "benchmark"}
+            store = create_store(kind, data_dir=place.folder, **given)
+            store.open("benchmark")
+            disk = None if kind == "memory" else _stick.disk(place)
             for size in BATCHES:
-                store = create_store(kind, data_dir=Path(folder) / f"{kind}-{size}", **places)
-                store.open("benchmark")
-                rows.append({"store": kind, **measure(store, size, 0.5 if options.quick else 4.0)})
-                store.close()
-    print(f"the disk synchronises 4 KB in {floor} ms (median)\n")
-    print(f"{'store':9}{'batch':>6}{'appends/s':>11}{'commit ms':>11}{'p99 ms':>9}{'us/append':>11}")
-    for row in rows:
-        figures = (row["batch"], row["appends_per_second"], row["commit_ms_median"], row["commit_ms_p99"])
-        print("{:9}{:>6}{:>11,}{:>11.3f}{:>9.3f}{:>11.1f}".format(row["store"], *figures, row["append_us"]))
-    print()
-    for row in rows:
-        print(json.dumps({"benchmark": "store_commit", "synchronise_ms": floor, **row}))
+                rows.extend({"store": kind, **row} for row in measure(store, disk, size, seconds, repetitions))
+            store.close()
+            if disk is not None:
+                disk.close()
+    report("store_commit", rows)
 
 
 if __name__ == "__main__":
