@@ -9,6 +9,7 @@ import time
 
 import httpx2
 from daemon_process import eventually, node
+from ledger_agents import read_ledger
 
 from cli.exit_codes import DONE
 
@@ -48,15 +49,16 @@ def test_sigusr1_writes_the_actors_and_all_stacks_and_disturbs_nobody(make_daemo
         client.send("c", "go", plan={"nodes": [node("a", "hang", seconds=2.0)]})
         path = "/conversations/c/agents/a"
         eventually(lambda: path in [row["path"] for row in client.actors()], "the agent's actor")
+        eventually(lambda: [line[3] for line in read_ledger(daemon.ledger)] == ["a"], "its thread is in the agent")
         daemon.signal(signal.SIGUSR1)
-        for thread in ("agents-blocking", "MainThread"):
-            daemon.wait_for(f'"state_dump".*"thread":"{thread}')
+        for where in ('"thread":"MainThread', '"stack":.* hang'):
+            daemon.wait_for(f'"state_dump".*{where}')
         dumps = [json.loads(line) for line in daemon.log.read_text().splitlines() if '"state_dump"' in line]
         actors = [row["path"] for dump in dumps for row in dump.get("actors", ())]
         assert {"/", "/conversations", "/conversations/c", path} <= set(actors)
-        stacks = {dump["thread"]: " ".join(dump["stack"]) for dump in dumps if "thread" in dump}
-        assert "MainThread" in stacks
-        assert any("hang" in stack for stack in stacks.values()), "one sees where the agent is"
+        stacks = [(dump["thread"], " ".join(dump["stack"])) for dump in dumps if "thread" in dump]
+        assert [thread for thread, _ in stacks].count("MainThread") == 1
+        assert any("agents-blocking" in thread and " hang" in stack for thread, stack in stacks), "where the agent is"
         assert client.send("d", "go", plan={"nodes": [node("a", "wait")]}, wait=10)["status"] == "completed"
 
 
