@@ -28,6 +28,10 @@ from supervisor import Supervisor
 PATH = "/conversations"
 WOKEN_AT_ONCE = 100
 """Unfinished conversations taken up per step of a recovery, so that new messages are served beside them."""
+_LOOK_EVERY = 10.0
+"""Seconds between looks for conversations that have long been idle, at most."""
+_LOOK_AGAIN = 0.5
+"""Seconds until the next look while one that was busy at a reload still has the old agents."""
 _SUPERVISOR = ChildSpec(
     id="supervisor",
     backoff=Backoff(min_backoff=0.1, max_backoff=10.0, factor=2.0, random_factor=0.2, reset_backoff_after=60.0),
@@ -136,7 +140,7 @@ class Conversations(Actor):
 
     def on_start(self) -> None:
         """Begin to sweep; take up what was awake when an earlier life failed."""
-        self._schedule_sweep()
+        self._schedule_sweep(_LOOK_EVERY)
         if self._table.unresumed:
             self.system.tell(self.actor_ref, ResumeSome(WOKEN_AT_ONCE))
         if self._live:
@@ -313,19 +317,21 @@ class Conversations(Actor):
 
     def _sweep(self) -> None:
         now = self.system.clock.monotonic()
+        outdated = False
         for record in list(self._live.values()):
             if record.ref is None:
                 continue
+            outdated = outdated or record.parts is not self._parts
             actor = record.ref._actor_weakref()  # noqa: SLF001  # a plain read instead of a message to 100,000 actors
-            # One that was woken before a reload wakes anew as soon as it has nothing to do.
+            # One that was woken before a reload wakes anew when it has nothing to do.
             if actor is not None and (
                 record.parts is not self._parts or now - actor.last_active > self._passivate_after
             ):
                 self.system.tell(record.ref, Passivate())
-        self._schedule_sweep()
+        self._schedule_sweep(_LOOK_AGAIN if outdated else _LOOK_EVERY)
 
-    def _schedule_sweep(self) -> None:
-        self.schedule(max(0.05, min(10.0, self._passivate_after / 2)), Sweep(), "sweep")
+    def _schedule_sweep(self, longest: float) -> None:
+        self.schedule(max(0.05, min(longest, self._passivate_after / 2)), Sweep(), "sweep")
 
 
 def mailbox_full(conversation_id: str) -> Refused:

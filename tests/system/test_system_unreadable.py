@@ -129,70 +129,75 @@ def test_a_spoilt_step_is_a_problem_answer_that_names_it_and_never_a_500(make_da
         assert len(list(client.messages("c"))) == 2
 
 
-NEWEST = "(SELECT max(last_seq) FROM orchestrator_journal)"
+NEWEST = "(SELECT max(last_seq) FROM orchestrator_journal WHERE conversation_id = :c)"
 SPOILT = {
     "a result that is a number": (
-        "UPDATE orchestrator_agent_results SET result = 7.5 WHERE conversation_id = 'spoilt'",
+        "UPDATE orchestrator_agent_results SET result = 7.5 WHERE conversation_id = :c",
         "the result of",
     ),
     "a result that is no JSON": (
-        "UPDATE orchestrator_agent_results SET result = x'7b' WHERE conversation_id = 'spoilt'",
+        "UPDATE orchestrator_agent_results SET result = x'7b' WHERE conversation_id = :c",
         "the result of",
     ),
     "a text that is not UTF-8": (
-        "UPDATE orchestrator_conversation_memory SET text = CAST(x'68ff' AS TEXT) WHERE conversation_id = 'spoilt'",
+        "UPDATE orchestrator_conversation_memory SET text = CAST(x'68ff' AS TEXT) WHERE conversation_id = :c",
         "UTF-8",
     ),
     "a text that is none": (
-        "UPDATE orchestrator_conversation_memory SET text = x'00ff' WHERE conversation_id = 'spoilt'",
+        "UPDATE orchestrator_conversation_memory SET text = x'00ff' WHERE conversation_id = :c",
         "is no text",
     ),
     "the end of a step that is none": (
-        f"UPDATE orchestrator_journal SET last_seq = 'noon' WHERE last_seq = {NEWEST}",
+        f"UPDATE orchestrator_journal SET last_seq = 'noon' WHERE conversation_id = :c AND last_seq = {NEWEST}",
         "ends at 'noon'",
     ),
     "a question that is gone": (
-        "DELETE FROM orchestrator_conversation_memory WHERE conversation_id = 'spoilt'",
+        "DELETE FROM orchestrator_conversation_memory WHERE conversation_id = :c",
         "what was asked",
     ),
     "a time that is none": (
-        "UPDATE orchestrator_journal SET at = 'noon' WHERE conversation_id = 'spoilt'",
+        "UPDATE orchestrator_journal SET at = 'noon' WHERE conversation_id = :c",
         "not a step",
     ),
 }
 
 
-@pytest.mark.parametrize("what", SPOILT)
-def test_whatever_is_spoilt_its_conversation_alone_is_set_aside_and_says_why(make_daemon, what):
-    """It had a request under way, and its daemon is killed: the next one meets the row when it takes that up."""
-    statement, reason = SPOILT[what]
+def test_whatever_is_spoilt_its_conversation_alone_is_set_aside_and_says_why(make_daemon):
+    """Each had a request under way, and the daemon is killed: the next one meets the row when it takes that up."""
+    spoilt = {f"spoilt-{number}": how for number, how in enumerate(SPOILT.values())}
+    names = sorted([*spoilt, "whole"])
     daemon = make_daemon(log_level="WARNING").start()
     plan = {"nodes": [node("a", "wait", seconds=0.01), node("b", "wait", seconds=60.0)]}
     with daemon.client() as client:
-        client.send("spoilt", "go", plan=plan)
-        eventually(lambda: any(e["type"] == "node.succeeded" for e in client.events("spoilt")), "a result")
+        for name in names:
+            client.send(name, "go", plan=plan)
+        for name in names:
+            eventually(lambda c=name: any(e["type"] == "node.succeeded" for e in client.events(c)), "a result")
     daemon.kill()
     with closing(sqlite3.connect(daemon.directory / "orchestrator.db")) as store:
-        assert store.execute(statement).rowcount > 0
+        for name, (statement, _reason) in spoilt.items():
+            assert store.execute(statement, {"c": name}).rowcount > 0
         store.commit()
     code, told = check_store(daemon.directory)
     assert code == 1
-    assert [row["conversation_id"] for row in told["unreadable"]] == ["spoilt"]
-    assert reason in told["unreadable"][0]["reason"]
+    found = {row["conversation_id"]: row["reason"] for row in told["unreadable"]}
+    assert found.keys() == spoilt.keys()
     daemon.start()
     with daemon.client() as client:
         assert client.send("other", "go", plan=diamond("wait", 0.01), wait=10)["status"] == "completed"
-        with pytest.raises(Problem, match="cannot be read") as refused:
-            client.send("spoilt", "again")
-        assert (refused.value.status, refused.value.code) == (409, "unreadable")
-        assert sorted(row["conversation_id"] for row in client.conversations()) == ["other", "spoilt"]
-        shown = client.conversation("spoilt")
-        assert reason in shown["quarantined"]
-        assert client.status()["quarantined"]["count"] == 1
-        with pytest.raises(Problem, match="cannot be read"):
-            client.send("spoilt", "once more")
-        assert client.conversation("spoilt")["seq"] == shown["seq"]
-    assert daemon.stop() == 0
+        for name, (_statement, reason) in spoilt.items():
+            assert reason in found[name]
+            with pytest.raises(Problem, match="cannot be read") as refused:
+                client.send(name, "again")
+            assert (refused.value.status, refused.value.code) == (409, "unreadable")
+            shown = client.conversation(name)
+            assert reason in shown["quarantined"]
+            with pytest.raises(Problem, match="cannot be read"):
+                client.send(name, "once more")
+            assert client.conversation(name)["seq"] == shown["seq"]
+        assert client.status()["quarantined"]["count"] == len(spoilt)
+        assert sorted(row["conversation_id"] for row in client.conversations()) == ["other", *names]
+        assert client.conversation("whole")["unfinished"] is True, "it goes on"
 
 
 def test_open_request_ids_that_are_spoilt_are_had_from_the_inbox(make_daemon):
