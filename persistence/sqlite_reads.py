@@ -58,10 +58,9 @@ class SqliteReads:
     def _load_once(self, conversation_id: str, recent: int, whole: bool) -> Loaded:
         with self._reader() as connection:
             # Many are new: one look instead of a transaction, whose every statement lets go of the interpreter.
-            if connection.execute(sql.LOAD_STATE, (conversation_id,)).fetchone() is None:
-                if connection.execute(sql.ENTRIES, (conversation_id, -_FOREVER, 1)).fetchone() is not None:
-                    raise missing_place(conversation_id)
-                return Loaded(conversation_id)
+            left = connection.execute(sql.LOAD_STATE, (conversation_id,)).fetchone()[-1]
+            if left is not None:
+                return _without_row(conversation_id, left)
             connection.execute("BEGIN")
             try:
                 return self._load(connection, conversation_id, recent, whole)
@@ -70,9 +69,9 @@ class SqliteReads:
 
     def _load(self, connection: sqlite3.Connection, conversation_id: str, recent: int, whole: bool) -> Loaded:
         row = connection.execute(sql.LOAD_STATE, (conversation_id,)).fetchone()
-        if row is None:
-            return Loaded(conversation_id)
-        last_seq, snapshot, snapshot_seq, oldest_open, open_requests = row
+        last_seq, snapshot, snapshot_seq, oldest_open, open_requests, left = row
+        if left is not None:
+            return _without_row(conversation_id, left)
         if not isinstance(last_seq, int) or not isinstance(snapshot_seq, int):
             raise CorruptEntry(
                 conversation_id, 0, f"its row says that it is at {last_seq!r}, snapshot {snapshot_seq!r}"
@@ -264,6 +263,13 @@ def unavailable(error: sqlite3.Error) -> StoreUnavailable:
 def _results(rows: Iterable[Any]) -> Iterable[ResultRow]:
     for request_id, node, agent, attempt, body, duration, cached, key, expires in rows:
         yield ResultRow(request_id, node, agent, attempt, body, duration, bool(cached), key, expires)
+
+
+def _without_row(conversation_id: str, left: int) -> Loaded:
+    """Return what a new conversation is; raise if anything of it is `left`."""
+    if left:
+        raise missing_place(conversation_id)
+    return Loaded(conversation_id)
 
 
 def _undecodable(error: sqlite3.Error) -> bool:

@@ -141,9 +141,12 @@ SELECT asked.value FROM json_each(?) AS asked
 WHERE EXISTS (SELECT 1 FROM orchestrator_workflow_states AS s WHERE s.conversation_id = asked.value)
    OR EXISTS (SELECT 1 FROM orchestrator_journal AS j WHERE j.conversation_id = asked.value)
 """
+# One row always: without a conversation's row the last column tells whether there is a journal all the same.
 LOAD_STATE: Final = """
-SELECT last_seq, snapshot, snapshot_seq, oldest_open_seq, open_request_ids
-FROM orchestrator_workflow_states WHERE conversation_id = ?
+SELECT s.last_seq, s.snapshot, s.snapshot_seq, s.oldest_open_seq, s.open_request_ids,
+    CASE WHEN s.conversation_id IS NULL
+        THEN EXISTS (SELECT 1 FROM orchestrator_journal AS j WHERE j.conversation_id = asked.id) END
+FROM (SELECT ? AS id) AS asked LEFT JOIN orchestrator_workflow_states AS s ON s.conversation_id = asked.id
 """
 ENTRIES: Final = """
 SELECT first_seq, last_seq, at, body FROM orchestrator_journal
