@@ -45,6 +45,7 @@ class Doorway:
     _threads: ReadThreads | None = None
     _fanout: Fanout | None = None
     _closing: asyncio.Event | None = None
+    _waits: set[asyncio.Future[Any]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Take the rules from the settings."""
@@ -89,8 +90,23 @@ class Doorway:
         """End streams and waits; called on the loop."""
         if self._closing is not None:
             self._closing.set()
+        for future in self._waits:
+            give_up(future)
         if self._threads is not None:
             self._threads.stop()
+
+    async def in_time(self, future: asyncio.Future[T | None], seconds: float) -> T | None:
+        """Return what `future` becomes; None when so many seconds are over, or the server stops."""
+        # A timer and a set, where `asyncio.wait` would take a task and an event for each of many callers at once.
+        if self.closing.is_set():
+            give_up(future)
+        timer = asyncio.get_running_loop().call_later(seconds, give_up, future)
+        self._waits.add(future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+            self._waits.discard(future)
 
     # The daemon
 
@@ -112,7 +128,7 @@ class Doorway:
 
     async def submit(self, message: UserMessage | Cancel | Pause | Resume) -> Accepted:
         """Hand a message over and return the answer. Raises `Problem` when it is refused."""
-        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
         bridge = self.bridge
 
         def settle(answer: Answer) -> None:
@@ -120,19 +136,19 @@ class Doorway:
                 answered.set_result(answer)
 
         self.router.submit(message, lambda answer: bridge.call(settle, answer))
-        closing = asyncio.ensure_future(self.closing.wait())
-        try:
-            waited: set[asyncio.Future[Any]] = {answered, closing}
-            await asyncio.wait(waited, timeout=ANSWER_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            closing.cancel()
-        if not answered.done():
+        answer: Answer | None = await self.in_time(answered, ANSWER_TIMEOUT)
+        if answer is None:
             detail = "the store has not confirmed the message in time; sending the same message_id again is safe"
             raise Problem("store_unavailable", detail)
-        answer = answered.result()
         if isinstance(answer, Refused):
             raise Problem.from_refusal(answer)
         return answer
+
+
+def give_up(future: asyncio.Future[Any]) -> None:
+    """Let who waits for it go on with None, unless it has come."""
+    if not future.done():
+        future.set_result(None)
 
 
 def sender(request: Request) -> str:

@@ -11,7 +11,7 @@ from starlette.types import Receive
 
 from gateway.answers import json_answer
 from gateway.bodies import read_message
-from gateway.doorway import Doorway, sender
+from gateway.doorway import Doorway, give_up, sender
 from gateway.openapi import ConversationPath, answers, body
 from gateway.problems import Problem
 from gateway.query import MAX_WAIT, document, read_query, seconds
@@ -111,7 +111,7 @@ async def _submit_and_wait(door: Doorway, message: UserMessage, wait: float, rec
             page = await door.read(door.router.events, message.conversation_id, accepted.reply_seq - 1, 1)
             reply = page[0] if page else None
         elif accepted.request_id is not None:
-            reply = await _in_time(replies.of(accepted.request_id), wait, door.closing, receive)
+            reply = await _in_time(door, replies.of(accepted.request_id), wait, receive)
     finally:
         unsubscribe()
     return _accepted(accepted) if reply is None else json_answer(to_public(reply))
@@ -121,9 +121,9 @@ class _Replies:
     """Replies of one conversation by request, whichever comes first: the reply or the question for it."""
 
     def __init__(self) -> None:
-        self._futures: dict[str | None, asyncio.Future[Event]] = {}
+        self._futures: dict[str | None, asyncio.Future[Event | None]] = {}
 
-    def of(self, request_id: str | None) -> asyncio.Future[Event]:
+    def of(self, request_id: str | None) -> asyncio.Future[Event | None]:
         return self._futures.setdefault(request_id, asyncio.get_running_loop().create_future())
 
     def add(self, reply: Event) -> None:
@@ -132,13 +132,14 @@ class _Replies:
             future.set_result(reply)
 
 
-async def _in_time(reply: asyncio.Future[Event], wait: float, closing: asyncio.Event, receive: Receive) -> Event | None:
+async def _in_time(door: Doorway, reply: asyncio.Future[Event | None], wait: float, receive: Receive) -> Event | None:
     """Return the reply; None when time runs out, the client goes away or the server stops."""
-    if not reply.done():
-        others: set[asyncio.Future[Any]] = {asyncio.ensure_future(receive()), asyncio.ensure_future(closing.wait())}
-        try:
-            await asyncio.wait({reply, *others}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for other in others:
-                other.cancel()
-    return reply.result() if reply.done() else None
+    if reply.done():
+        return reply.result()
+    # The body was read: what comes now is that the client went away.
+    gone = asyncio.ensure_future(receive())
+    gone.add_done_callback(lambda _: give_up(reply))
+    try:
+        return await door.in_time(reply, wait)
+    finally:
+        gone.cancel()
