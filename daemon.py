@@ -46,6 +46,7 @@ from planning.remembered import RememberedPlans
 from planning.resolve import InvalidPlan
 from router import PlanRefused, Router
 from synthesis.template import TemplateSynthesizer
+from telemetry.rows import Measurement, Operation
 from telemetry.systemd import ServiceManager
 from telemetry.telemetry import Telemetry
 from views import Check, Views
@@ -137,7 +138,7 @@ class Daemon:
         recoveries = self.store.count_recoveries()
         unfinished = self.store.unfinished()
         self.writer.start()
-        self.telemetry.use_sink(self._write_row)
+        self.telemetry.use_sink(self._write_rows)
         self.telemetry.collect(self._gauges)
         self.execution.start()
         router = self.router = Router(
@@ -395,9 +396,10 @@ class Daemon:
             figures |= self.redis.gauges()
         return figures
 
-    def _write_row(self, row: dict[str, Any]) -> bool:
-        kind = row.pop("kind")
-        return self.writer.submit_row(OperationRow(**row) if kind == "operation" else MetricRow(**row))
+    def _write_rows(self, rows: list[Operation | Measurement]) -> int:
+        return self.writer.submit_rows(
+            [OperationRow(*row) if isinstance(row, Operation) else MetricRow(*row) for row in rows]
+        )
 
 
 BREAKER_STATES = ("closed", "half_open", "open")

@@ -79,7 +79,6 @@ class Scratch:
             "state_storage": self.kind,
             "http_bind": "off",
             "log_level": "WARNING",
-            "trace_all": False,
             "agents_from": ("benchmarks._lab",),
             "mailbox_limit": 100_000,
         }

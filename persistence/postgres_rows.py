@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -96,7 +95,7 @@ def row_statements(rows: Sequence[Row]) -> Iterable[Statement]:
     letters: list[Sequence[Any]] = []
     for row in rows:
         if isinstance(row, OperationRow):
-            fields = json.dumps(row.fields, default=str)
+            fields = to_json(row.fields, fallback=str).decode()
             operations.append((row.at, row.event, row.level, row.conversation_id, row.request_id, fields))
         elif isinstance(row, MetricRow):
             metrics.append((row.at, row.name, float(row.value), row.unit, row.conversation_id, row.agent))

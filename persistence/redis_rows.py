@@ -76,7 +76,7 @@ def row_arguments(rows: Sequence[Row]) -> Iterable[Argument]:
             head = [_int(row.at), row.address, row.reason, row.kind]
             letters.append((_int(row.at), _pack(head, row.body)))
         elif isinstance(row, OperationRow):
-            fields = json.dumps(row.fields, default=str)
+            fields = to_json(row.fields, fallback=str).decode()
             body = to_json([row.at, row.event, row.level, row.conversation_id, row.request_id, fields])
             logs.append(("operations", _int(row.at), body))
         else:

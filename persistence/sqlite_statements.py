@@ -72,8 +72,13 @@ INSERT INTO orchestrator_operation_logs (at, event, level, conversation_id, requ
 VALUES (?, ?, ?, ?, ?, ?)
 """
 METRIC: Final = """
-INSERT INTO orchestrator_performance_metrics (at, name, value, unit, conversation_id, agent) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO orchestrator_performance_metrics (at, name, value, unit, conversation_id, agent)
+VALUES (?, ?, ?, ?, ?, ?)
 """
+MANY: Final = 50
+"""Rows of `MANY_OPERATIONS` and `MANY_METRICS`."""
+MANY_OPERATIONS: Final = OPERATION + ", (?, ?, ?, ?, ?, ?)" * (MANY - 1)
+MANY_METRICS: Final = METRIC + ", (?, ?, ?, ?, ?, ?)" * (MANY - 1)
 DEAD_LETTER: Final = "INSERT INTO orchestrator_dead_letters (at, address, reason, kind, body) VALUES (?, ?, ?, ?, ?)"
 DROP_DEAD_LETTER: Final = "DELETE FROM orchestrator_dead_letters WHERE id = ?"
 

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -456,12 +457,23 @@ def _trim(writer: sqlite3.Connection, before: int) -> tuple[int, dict[str, int]]
 
 
 def _write_rows(writer: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    operations: list[Any] = []
+    metrics: list[Any] = []
     for row in rows:
         if isinstance(row, OperationRow):
-            fields = json.dumps(row.fields, default=str)
-            values = (row.at, row.event, row.level, row.conversation_id, row.request_id, fields)
-            writer.execute(sql.OPERATION, values)
+            fields = to_json(row.fields, fallback=str).decode()
+            operations.append((row.at, row.event, row.level, row.conversation_id, row.request_id, fields))
         elif isinstance(row, MetricRow):
-            writer.execute(sql.METRIC, (row.at, row.name, row.value, row.unit, row.conversation_id, row.agent))
+            metrics.append((row.at, row.name, row.value, row.unit, row.conversation_id, row.agent))
         else:
             writer.execute(sql.DEAD_LETTER, (row.at, row.address, row.reason, row.kind, row.body))
+    _write_many(writer, sql.OPERATION, sql.MANY_OPERATIONS, operations)
+    _write_many(writer, sql.METRIC, sql.MANY_METRICS, metrics)
+
+
+def _write_many(writer: sqlite3.Connection, one: str, many: str, rows: Sequence[Sequence[Any]]) -> None:
+    # With every row of a statement of its own the driver lets go of the interpreter and waits to have it again.
+    whole = len(rows) - len(rows) % sql.MANY
+    for start in range(0, whole, sql.MANY):
+        writer.execute(many, [*chain.from_iterable(rows[start : start + sql.MANY])])
+    writer.executemany(one, rows[whole:])

@@ -144,17 +144,25 @@ class Writer:
 
         Dead letters do not wait for others to ride along with. `done` is told what became of the row.
         """
+        # A person or a sender waits for a dead letter to be kept; what is logged can wait for company.
+        return self._take_rows([(row, done)], 0.0 if isinstance(row, DeadLetterRow) else _ROWS_WAIT) == 1
+
+    def submit_rows(self, rows: Sequence[OperationRow | MetricRow]) -> int:
+        """Do for each what `submit_row` does; return how many, the first ones, were taken."""
+        return self._take_rows([(row, None) for row in rows], _ROWS_WAIT)
+
+    def _take_rows(self, rows: Sequence[tuple[Row, RowDone | None]], wait: float) -> int:
         with self._changed:
-            if len(self._rows) >= _MAX_ROWS or self._stopping or self._lost is not None:
-                self._figures.rows_dropped += 1
-                return False
-            self._rows.append((row, done))
-            # A person or a sender waits for a dead letter to be kept; what is logged can wait for company.
-            due = time.monotonic() + (0.0 if isinstance(row, DeadLetterRow) else _ROWS_WAIT)
-            if len(self._rows) == 1 or due < self._rows_due:
-                self._rows_due = due
-                self._changed.notify()
-            return True
+            shut = self._stopping or self._lost is not None
+            taken = 0 if shut else max(0, min(len(rows), _MAX_ROWS - len(self._rows)))
+            self._figures.rows_dropped += len(rows) - taken
+            if taken:
+                due = time.monotonic() + wait
+                if not self._rows or due < self._rows_due:
+                    self._rows_due = due
+                    self._changed.notify()
+                self._rows.extend(rows[:taken])
+            return taken
 
     def stop(self, timeout: float) -> bool:
         """Commit what waits and end; return whether that was done within `timeout` seconds.

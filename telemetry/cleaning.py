@@ -170,6 +170,8 @@ _TEXT_KEYS: Final = frozenset(
 )
 """What people said and what agents found: not logged above DEBUG."""
 
+_OUR_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""What we name requests and messages with: long to look at, and no two are the same."""
 _SHORT: Final = 80
 """Characters of a text that is worth remembering."""
 
@@ -188,13 +190,33 @@ class Cleaner:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         # The longest first: a secret may contain another.
         self._secrets = tuple(sorted({s for s in secrets if len(s) >= _MIN_SECRET}, key=len, reverse=True))
-        # Most values are names and ids that come again and again.
+        # Most values are names and ids that come again and again; keys are our own.
         self._short = lru_cache(maxsize=4_096)(self._clean)
+        self._keys: dict[str, tuple[str, bool, bool]] = {}
 
     def __call__(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         """Return a clean copy of a frozen entry; message texts are kept only when its level is debug."""
-        hide = _TEXT_KEYS if entry.get("level") != "debug" else frozenset[str]()
-        return {self.text(key): self._value(key, value, hide) for key, value in entry.items()}
+        hide = entry.get("level") != "debug"
+        keys, short = self._keys, self._short
+        clean: dict[str, Any] = {}
+        # Some twenty entries for a request pass through here: whatever is usual is decided without a further call.
+        for key, value in entry.items():
+            name, secret, private = keys.get(key) or self._look_at(key)
+            kind = type(value)
+            if kind in _PLAIN:
+                clean[name] = value
+            elif kind is str and not secret and not (private and hide):
+                clean[name] = short(value) if len(value) <= _SHORT else self._clean(value)
+            else:
+                clean[name] = self._value(key, value, _TEXT_KEYS if hide else frozenset())
+        return clean
+
+    def _look_at(self, key: str) -> tuple[str, bool, bool]:
+        found = self.text(key), _is_secret_key(key), key in _TEXT_KEYS
+        # Names come from our own code, but a mistake there must not fill the memory.
+        if len(self._keys) < 1_000:
+            self._keys[key] = found
+        return found
 
     def _value(self, key: str, value: Any, hide: frozenset[str]) -> Any:
         if value is None or isinstance(value, (bool, int, float)):
@@ -214,11 +236,12 @@ class Cleaner:
         return self._short(text) if len(text) <= _SHORT else self._clean(text)
 
     def _clean(self, text: str) -> str:
-        text = sanitise(text)
+        ours = _OUR_ID.fullmatch(text)
+        text = text if ours else sanitise(text)
         for secret in self._secrets:
             if secret in text:
                 text = text.replace(secret, MASK)
-        if _WORTH_A_LOOK.search(text):
+        if not ours and _WORTH_A_LOOK.search(text):
             text = _RUN_AFTER_SCHEME.sub(_without_user, text)
             for rule, masked in _RULES:
                 text = rule.sub(masked, text)

@@ -10,11 +10,13 @@ import os
 import select
 import threading
 import time
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, Final, Protocol, TextIO
 
 _BATCH: Final = 256
 """Entries rendered before they are written together."""
+_GATHERING: Final = 0.003
+"""Seconds in which entries gather after the first one."""
 _CHUNK: Final = 4_096
 """Bytes (PIPE_BUF) that a pipe takes without blocking once it says it is writable."""
 _PATIENCE_MS: Final = 500
@@ -91,12 +93,13 @@ class LogWriter:
     # The thread
 
     def _run(self) -> None:
+        queue = self._queue
         going = True
         while going:
-            batch = [self._queue.get()]
-            with contextlib.suppress(Empty):
-                while len(batch) < _BATCH:
-                    batch.append(self._queue.get_nowait())
+            batch = [queue.get()]
+            # Woken by each entry alone this thread would take the interpreter away from those that log, each time.
+            time.sleep(_GATHERING)
+            batch.extend(queue.get() for _ in range(min(queue.qsize(), _BATCH - 1)))
             going = self._handle(batch)
 
     def _handle(self, batch: list[Any]) -> bool:

@@ -1,18 +1,40 @@
-"""What goes to the store's tables: rows as plain dicts, made from clean log entries.
+"""What goes to the store's tables: rows made from clean log entries.
 
-A row has a `kind`, `operation` or `metric`; its other keys are the fields of the persistence record of that name. The
-composition root turns one into the other.
+Each has the fields of the persistence record of that name, in its order; the composition root turns one into the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-Sink = Callable[[dict[str, Any]], bool]
-"""Takes one row, or says at once that it cannot; it must not wait. Called from one thread, many rows in a row."""
 
-_OWN_COLUMNS: Final = frozenset({"event", "level", "conversation_id", "request_id"})
+class Operation(NamedTuple):
+    """A row for `orchestrator_operation_logs`."""
+
+    at: int
+    """Milliseconds since the epoch."""
+    event: str
+    level: str
+    conversation_id: str | None
+    request_id: str | None
+    fields: dict[str, Any]
+
+
+class Measurement(NamedTuple):
+    """A row for `orchestrator_performance_metrics`."""
+
+    at: int
+    name: str
+    value: float
+    unit: str
+    conversation_id: str | None
+    agent: str | None
+
+
+Row = Operation | Measurement
+Sink = Callable[[list[Row]], int]
+"""Takes rows and returns how many, the first ones, if not all; it must not wait. Called from one thread."""
 
 _MEASURED: Final = {
     "agent_call": "agent_call_ms",
@@ -23,30 +45,14 @@ _MEASURED: Final = {
 """Events whose `duration_ms` is a measurement of that name."""
 
 
-def operation_row(at: float, entry: dict[str, Any]) -> dict[str, Any]:
-    """Return the row for `orchestrator_operation_logs`; `at` is seconds since the epoch, a row's milliseconds."""
-    return {
-        "kind": "operation",
-        "at": round(at * 1_000),
-        "event": entry["event"],
-        "level": entry["level"],
-        "conversation_id": entry.get("conversation_id"),
-        "request_id": entry.get("request_id"),
-        "fields": {key: value for key, value in entry.items() if key not in _OWN_COLUMNS},
-    }
-
-
-def metric_rows(at: float, entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the rows for `orchestrator_performance_metrics`."""
-    name = _MEASURED.get(entry["event"])
-    value = entry.get("duration_ms")
-    if name and isinstance(value, (int, float)):
-        yield {
-            "kind": "metric",
-            "at": round(at * 1_000),
-            "name": name,
-            "value": float(value),
-            "unit": "ms",
-            "conversation_id": entry.get("conversation_id"),
-            "agent": entry.get("agent"),
-        }
+def rows_of(at: float, entry: dict[str, Any]) -> Iterator[Row]:
+    """Yield the rows for an entry; `at` is seconds since the epoch. The entry belongs to the first of them then."""
+    milliseconds = round(at * 1_000)
+    event = entry.pop("event")
+    conversation_id = entry.pop("conversation_id", None)
+    yield Operation(milliseconds, event, entry.pop("level"), conversation_id, entry.pop("request_id", None), entry)
+    name = _MEASURED.get(event)
+    if name is not None:
+        value = entry.get("duration_ms")
+        if isinstance(value, (int, float)):
+            yield Measurement(milliseconds, name, float(value), "ms", conversation_id, entry.get("agent"))

@@ -20,7 +20,7 @@ from telemetry.log_writer import LogWriter
 from telemetry.metrics import Metrics, Source
 from telemetry.rendering import moment, renderer
 from telemetry.repeats import WINDOW, Repeats
-from telemetry.rows import Sink, metric_rows, operation_row
+from telemetry.rows import Row, Sink, rows_of
 
 LEVELS: Final[Mapping[str, int]] = {
     "debug": logging.DEBUG,
@@ -58,7 +58,7 @@ class Telemetry:
         self._now = now
         self._render = renderer(structured=structured)
         self._sink = sink
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[Row] = []
         self._rows_dropped = 0
         self._untold = 0
         self._repeats = Repeats()
@@ -114,10 +114,10 @@ class Telemetry:
             if kind is not int and kind is not bool and (kind is not str or len(value) > _SHORT):
                 fields[key] = freeze(value)
         bound = get_contextvars()
-        entry = {key: freeze(value) for key, value in bound.items()} if bound else {}
-        entry.update(fields)
-        entry["event"], entry["level"] = event, way.level
-        self._writer.put((way, self._now(), entry))
+        if bound:
+            fields = {key: freeze(value) for key, value in bound.items()} | fields
+        fields["event"], fields["level"] = event, way.level
+        self._writer.put((way, self._now(), fields))
 
     def _way(self, event: str, level: str | None) -> _Way:
         # Held here, so that what was decided under settings that a reload has just replaced is not kept.
@@ -171,10 +171,12 @@ class Telemetry:
         """Clean an entry; keep its rows; return its line, if it has one."""
         way, at, raw = item
         entry = self._cleaner(raw)
+        if way.does == _ROW:
+            self._rows.extend(rows_of(at, entry))
+            return None
         if way.does & _ROW:
-            self._rows.append(operation_row(at, entry))
-            self._rows.extend(metric_rows(at, entry))
-        if not way.does & _LINE or (way.limited and not self._repeats.allows(entry["event"], at)):
+            self._rows.extend(rows_of(at, dict(entry)))
+        if way.limited and not self._repeats.allows(entry["event"], at):
             return None
         entry["timestamp"] = moment(at)
         return self._render(entry)
@@ -204,14 +206,13 @@ class Telemetry:
     def batch_done(self) -> None:
         """Hand the rows gathered so far to the sink."""
         rows, self._rows = self._rows, []
-        sink = self._sink
-        for row in rows:
-            try:
-                taken = sink is not None and sink(row)
-            except Exception:  # noqa: BLE001  # a sink's trouble must not end the log; the row is counted as lost
-                taken = False
-            if not taken:
-                self._rows_dropped += 1
+        if not rows:
+            return
+        try:
+            taken = 0 if self._sink is None else self._sink(rows)
+        except Exception:  # noqa: BLE001  # a sink's trouble must not end the log; the rows are counted as lost
+            taken = 0
+        self._rows_dropped += len(rows) - taken
 
 
 class _Way:

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from telemetry import Telemetry
 from telemetry.catalogue import EVENTS
 from telemetry.metrics import GAUGES, MAX_VALUES, RULES
+from telemetry.rows import Measurement, Operation
 
 
 @pytest.fixture
@@ -150,8 +151,10 @@ def test_the_tables_fit_together():
 
 
 def rows_of(*logged, **options):
-    rows: list[dict] = []
-    telemetry = Telemetry(stream=io.StringIO(), sink=lambda row: rows.append(row) or True, now=lambda: 1.5, **options)
+    rows: list[Operation | Measurement] = []
+    telemetry = Telemetry(
+        stream=io.StringIO(), sink=lambda more: rows.extend(more) or len(more), now=lambda: 1.5, **options
+    )
     for event, fields in logged:
         telemetry.log(event, **fields)
     telemetry.close()
@@ -159,11 +162,10 @@ def rows_of(*logged, **options):
 
 
 def test_stored_events_become_rows_and_measurements():
-    """Plain dicts with the fields of the persistence records, times in milliseconds."""
+    """With the fields of the persistence records, times in milliseconds."""
     call = {"conversation_id": "c", "request_id": "r", "agent": "a", "duration_ms": 2, "success": True}
     operation, metric = rows_of(("agent_call", call), ("actor_started", {}))
-    assert operation == {
-        "kind": "operation",
+    assert operation._asdict() == {
         "at": 1_500,
         "event": "agent_call",
         "level": "info",
@@ -171,8 +173,7 @@ def test_stored_events_become_rows_and_measurements():
         "request_id": "r",
         "fields": {"agent": "a", "duration_ms": 2, "success": True, "outcome": "success"},
     }
-    assert metric == {
-        "kind": "metric",
+    assert metric._asdict() == {
         "at": 1_500,
         "name": "agent_call_ms",
         "value": 2.0,
@@ -185,17 +186,17 @@ def test_stored_events_become_rows_and_measurements():
 def test_rows_do_not_depend_on_the_level_of_the_log_but_on_what_is_notable():
     """`trace_all` off spares the store as well."""
     logged = (("state_transition", {}), ("reply_sent", {}))
-    assert [row["event"] for row in rows_of(*logged, level="CRITICAL")] == ["state_transition", "reply_sent"]
-    assert [row["event"] for row in rows_of(*logged, trace_all=False)] == ["reply_sent"]
+    assert [row.event for row in rows_of(*logged, level="CRITICAL")] == ["state_transition", "reply_sent"]
+    assert [row.event for row in rows_of(*logged, trace_all=False)] == ["reply_sent"]
 
 
 def test_a_sink_that_refuses_or_fails_costs_its_rows_only():
     """They are counted; the log goes on."""
-    answers = iter([True, False])
-    telemetry = Telemetry(stream=io.StringIO(), sink=lambda row: next(answers))
+    answers = iter([1, 0])
+    telemetry = Telemetry(stream=io.StringIO(), sink=lambda more: next(answers))
     for _ in range(4):
         telemetry.log("reply_sent")
-    telemetry.flush(10)
+        telemetry.flush(10)
     assert telemetry.figures()["operation_rows_dropped"] == 3
     telemetry.close()
 
@@ -206,7 +207,7 @@ def test_a_sink_may_come_later():
     telemetry = Telemetry(stream=io.StringIO())
     telemetry.log("reply_sent")
     telemetry.flush(10)
-    telemetry.use_sink(lambda row: rows.append(row) or True)
+    telemetry.use_sink(lambda more: rows.extend(more) or len(more))
     telemetry.log("reply_sent")
     telemetry.close()
     assert len(rows) == 1 and telemetry.figures()["operation_rows_dropped"] == 0
