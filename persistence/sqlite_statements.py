@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import Final
 
 EPOCH: Final = "SELECT epoch FROM orchestrator_ownership WHERE id = 1"
@@ -16,6 +18,18 @@ MARK: Final = "SELECT store_id, epoch, beats FROM orchestrator_ownership WHERE i
 BEAT: Final = "UPDATE orchestrator_ownership SET beats = beats + 1 WHERE id = 1"
 
 # Writing a step
+
+SIZES: Final = (64, 8)
+"""Rows that one statement inserts, where there are as many. More is no faster; two sizes are few to keep prepared."""
+
+
+@cache
+def repeated(insert: str, rows: int) -> str:
+    """Return an `INSERT` that ends with its `VALUES (?, ...)` as one for so many rows."""
+    found = re.search(r"VALUES (\([?, ]+\))\s*$", insert)
+    assert found is not None, insert
+    return insert + f", {found[1]}" * (rows - 1)
+
 
 LAST_SEQS: Final = """
 SELECT s.conversation_id, s.last_seq FROM json_each(?) AS asked
@@ -75,10 +89,6 @@ METRIC: Final = """
 INSERT INTO orchestrator_performance_metrics (at, name, value, unit, conversation_id, agent)
 VALUES (?, ?, ?, ?, ?, ?)
 """
-MANY: Final = 50
-"""Rows of `MANY_OPERATIONS` and `MANY_METRICS`."""
-MANY_OPERATIONS: Final = OPERATION + ", (?, ?, ?, ?, ?, ?)" * (MANY - 1)
-MANY_METRICS: Final = METRIC + ", (?, ?, ?, ?, ?, ?)" * (MANY - 1)
 DEAD_LETTER: Final = "INSERT INTO orchestrator_dead_letters (at, address, reason, kind, body) VALUES (?, ?, ?, ?, ?)"
 DROP_DEAD_LETTER: Final = "DELETE FROM orchestrator_dead_letters WHERE id = ?"
 

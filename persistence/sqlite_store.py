@@ -249,14 +249,12 @@ class SqliteStore(SqliteReads):
 
     @staticmethod
     def _write(writer: sqlite3.Connection, appends: Sequence[Append]) -> None:
-        def many(statement: str, values: Iterable[tuple[Any, ...]]) -> None:
-            rows = list(values)
-            if rows:
-                writer.executemany(statement, rows)
-
-        many(sql.ENTRY, ((a.conversation_id, a.last_seq, a.expected_seq + 1, a.at, a.entry) for a in appends))
-        many(sql.STATE, (_state(a) for a in appends))
-        many(
+        _insert(
+            writer, sql.ENTRY, ((a.conversation_id, a.last_seq, a.expected_seq + 1, a.at, a.entry) for a in appends)
+        )
+        writer.executemany(sql.STATE, [_state(a) for a in appends])
+        _insert(
+            writer,
             sql.INBOX,
             (
                 (a.conversation_id, row.message_id, row.request_id, row.fingerprint, row.seq, a.at)
@@ -264,8 +262,11 @@ class SqliteStore(SqliteReads):
                 for row in a.inbox
             ),
         )
-        many(sql.REPLIED, ((seq, a.conversation_id, message) for a in appends for message, seq in a.replied))
-        many(
+        writer.executemany(
+            sql.REPLIED, [(seq, a.conversation_id, message) for a in appends for message, seq in a.replied]
+        )
+        _insert(
+            writer,
             sql.RESULT,
             (
                 (
@@ -285,7 +286,8 @@ class SqliteStore(SqliteReads):
                 for row in a.results
             ),
         )
-        many(
+        _insert(
+            writer,
             sql.MEMORY,
             (
                 (a.conversation_id, row.seq, row.role, row.request_id, row.text, row.at, row.forgotten)
@@ -293,8 +295,9 @@ class SqliteStore(SqliteReads):
                 for row in a.memory
             ),
         )
-        many(sql.FORGET, ((a.conversation_id, request) for a in appends for request in a.forget))
-        many(
+        writer.executemany(sql.FORGET, [(a.conversation_id, request) for a in appends for request in a.forget])
+        _insert(
+            writer,
             sql.ERROR,
             (
                 (
@@ -467,13 +470,18 @@ def _write_rows(writer: sqlite3.Connection, rows: Sequence[Row]) -> None:
             metrics.append((row.at, row.name, row.value, row.unit, row.conversation_id, row.agent))
         else:
             writer.execute(sql.DEAD_LETTER, (row.at, row.address, row.reason, row.kind, row.body))
-    _write_many(writer, sql.OPERATION, sql.MANY_OPERATIONS, operations)
-    _write_many(writer, sql.METRIC, sql.MANY_METRICS, metrics)
+    _insert(writer, sql.OPERATION, operations)
+    _insert(writer, sql.METRIC, metrics)
 
 
-def _write_many(writer: sqlite3.Connection, one: str, many: str, rows: Sequence[Sequence[Any]]) -> None:
-    # With every row of a statement of its own the driver lets go of the interpreter and waits to have it again.
-    whole = len(rows) - len(rows) % sql.MANY
-    for start in range(0, whole, sql.MANY):
-        writer.execute(many, [*chain.from_iterable(rows[start : start + sql.MANY])])
-    writer.executemany(one, rows[whole:])
+def _insert(writer: sqlite3.Connection, statement: str, values: Iterable[tuple[Any, ...]]) -> None:
+    # With every row of a statement of its own the driver lets go of the interpreter, wakes whoever waits for it, and
+    # waits to have it again.
+    rows = list(values)
+    done = 0
+    for many in sql.SIZES:
+        while len(rows) - done >= many:
+            writer.execute(sql.repeated(statement, many), [*chain.from_iterable(rows[done : done + many])])
+            done += many
+    if done < len(rows):
+        writer.executemany(statement, rows[done:])

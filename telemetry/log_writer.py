@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TextIO
 
 _BATCH: Final = 256
 """Entries rendered before they are written together."""
-_GATHERING: Final = 0.003
+_GATHERING: Final = 0.01
 """Seconds in which entries gather after the first one."""
 _CHUNK: Final = 4_096
 """Bytes (PIPE_BUF) that a pipe takes without blocking once it says it is writable."""
