@@ -13,8 +13,13 @@ from gateway.problems import MEDIA_TYPE, Problem
 
 def json_answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return `body` as JSON; numbers that JSON does not have become null."""
+    return json_bytes(to_json(body, inf_nan_mode="null"), status, headers)
+
+
+def json_bytes(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return what is JSON already."""
     return Response(
-        to_json(body, inf_nan_mode="null"),
+        body,
         status_code=status,
         headers=None if headers is None else dict(headers),
         media_type="application/json",

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import Receive
 
-from gateway.answers import json_answer
+from gateway.answers import json_answer, json_bytes
 from gateway.bodies import read_message
 from gateway.doorway import Doorway, give_up, sender
 from gateway.openapi import ConversationPath, answers, body
 from gateway.problems import Problem
 from gateway.query import MAX_WAIT, document, read_query, seconds
-from messages.events import Event, ReplySent, to_public
+from messages.events import Event, ReplySent, public_json
 from messages.inbound import Accepted, UserMessage
 from messages.trace import is_traceparent
 
@@ -114,7 +114,7 @@ async def _submit_and_wait(door: Doorway, message: UserMessage, wait: float, rec
             reply = await _in_time(door, replies.of(accepted.request_id), wait, receive)
     finally:
         unsubscribe()
-    return _accepted(accepted) if reply is None else json_answer(to_public(reply))
+    return _accepted(accepted) if reply is None else json_bytes(public_json(reply))
 
 
 class _Replies:

@@ -13,22 +13,21 @@ import time
 from collections import OrderedDict, deque
 from typing import Any
 
-from pydantic_core import to_json
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from gateway.ports import FrontDoor, Log, Unsubscribe
 from gateway.redis_catchup import CatchUp
 from gateway.redis_link import Link
+from gateway.redis_passing import Failure, pass_on
 from messages.base import CONVERSATION_ID_PATTERN
-from messages.events import Event, MessageRefused, to_public
+from messages.events import Event, MessageRefused
 from messages.inbound import Refused
 from persistence.contract import StoreUnavailable
 
 QUEUE_LIMIT = 10_000
 """Events that wait to be sent. Then progress is dropped and journaled ones are left to the journal."""
 BATCH = 200
-BATCH_BYTES = 1 << 20
 REMEMBERED = 50_000
 """Conversations whose newest logged number is known without asking."""
 _IDLE = 1.0
@@ -167,47 +166,29 @@ class Publisher:
     def _send(self, client: Redis, events: list[Event]) -> None:
         """Send events of any conversations, each conversation's in order. Raises what the driver raises."""
         while events:
-            pipeline = client.pipeline(transaction=False)
-            asked: list[tuple[str, int]] = []
-            size = count = 0
-            for event in events:
-                body = to_json(to_public(event), inf_nan_mode="null")
-                count, size = count + 1, size + len(body)
-                if event.seq:
-                    key = f"{self._prefix}:log:{event.conversation_id}"
-                    pipeline.xadd(key, {"event": body}, id=f"{event.seq}-0", maxlen=self._length, approximate=True)
-                    asked.append((event.conversation_id, event.seq))
-                pipeline.publish(f"{self._prefix}:events:{event.conversation_id}", body)
-                asked.append(("", 0))
-                if size >= BATCH_BYTES:
-                    break
-            for key in {one for one, _ in asked if one}:
-                pipeline.pexpire(f"{self._prefix}:log:{key}", self._keep_ms)
-            self._note(asked, pipeline.execute(raise_on_error=False))
+            count, failures = pass_on(client, events, prefix=self._prefix, length=self._length, keep_ms=self._keep_ms)
+            self._note(events[:count], failures)
             events = events[count:]
 
-    def _note(self, asked: list[tuple[str, int]], answers: list[Any]) -> None:
-        trouble: Exception | None = None
-        for (key, seq), answer in zip(asked, answers, strict=False):
-            if isinstance(answer, Exception):
-                if seq:
-                    self._forget(key)
-                if not (
-                    seq and "equal or smaller" in str(answer)
-                ):  # it is there already, or the log is of another life
-                    trouble = answer
-            elif seq:
-                self.figures["logged"] += 1
-                self._logged[key] = seq
-                self._logged.move_to_end(key)
+    def _note(self, events: list[Event], failures: list[Failure]) -> None:
+        not_logged = {id(failure.event): failure for failure in failures if failure.logged}
+        for event in events:
+            if not event.seq:
+                continue
+            if id(event) in not_logged:
+                self._forget(event.conversation_id)
             else:
-                self.figures["published"] += 1
-        trouble = trouble or next((one for one in answers[len(asked) :] if isinstance(one, Exception)), None)
+                self.figures["logged"] += 1
+                self._logged[event.conversation_id] = event.seq
+                self._logged.move_to_end(event.conversation_id)
+        self.figures["published"] += len(events) - sum(one.event is not None and not one.logged for one in failures)
         while len(self._logged) > REMEMBERED:
             self._logged.popitem(last=False)
-        if trouble is not None:
-            self._log("publish_failed", error_message=f"{type(trouble).__name__}: {trouble}"[:500], count=1)
-            raise trouble  # the link waits before it tries again: no room, no right
+        # One that is there already is no trouble, nor is a log of another life: it is brought up.
+        trouble = [one.reason for one in failures if not (one.logged and "equal or smaller" in one.reason)]
+        if trouble:
+            self._log("publish_failed", error_message=trouble[0][:500], count=len(trouble))
+            raise ResponseError(trouble[0])  # the link waits before it tries again: no room, no right
 
     def _forget(self, key: str) -> None:
         self._logged.pop(key, None)

@@ -12,13 +12,12 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from contextlib import suppress
 
-from pydantic_core import to_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.doorway import Doorway
 from gateway.problems import Problem
-from messages.events import Event, to_public
+from messages.events import Event, public_json
 
 PAGE = 500
 QUEUE_LIMIT = 1_000
@@ -42,7 +41,7 @@ class Encoder:
         known = self._done.get(id(event))
         if known is not None:
             return known[1]
-        data = to_json(to_public(event), inf_nan_mode="null")
+        data = public_json(event)
         message = b"id: %d\ndata: %b\n\n" % (event.seq, data) if event.seq else b"data: %b\n\n" % data
         self._done[id(event)] = (event, message)
         if len(self._done) > _REMEMBERED:
