@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 ANSWER_TIMEOUT = 30.0
 """Seconds until a message is durable; a store that is slower than this is as good as gone."""
+STOP_GRACE = 1.0
+"""Seconds that it is waited for when the server stops: whoever sent it should hear that it was accepted."""
 
 
 @dataclass(slots=True)
@@ -45,7 +47,8 @@ class Doorway:
     _threads: ReadThreads | None = None
     _fanout: Fanout | None = None
     _closing: asyncio.Event | None = None
-    _waits: set[asyncio.Future[Any]] = field(default_factory=set)
+    _waits: dict[asyncio.Future[Any], float] = field(default_factory=dict)
+    """What is waited for, and for how many seconds more when the server stops."""
 
     def __post_init__(self) -> None:
         """Take the rules from the settings."""
@@ -90,23 +93,22 @@ class Doorway:
         """End streams and waits; called on the loop."""
         if self._closing is not None:
             self._closing.set()
-        for future in self._waits:
-            give_up(future)
+        for future, grace in self._waits.items():
+            asyncio.get_running_loop().call_later(grace, give_up, future)
         if self._threads is not None:
             self._threads.stop()
 
-    async def in_time(self, future: asyncio.Future[T | None], seconds: float) -> T | None:
-        """Return what `future` becomes; None when so many seconds are over, or the server stops."""
-        # A timer and a set, where `asyncio.wait` would take a task and an event for each of many callers at once.
-        if self.closing.is_set():
-            give_up(future)
+    async def in_time(self, future: asyncio.Future[T | None], seconds: float, grace: float = 0.0) -> T | None:
+        """Return what `future` becomes; None when so many seconds are over, or `grace` seconds after a stop."""
+        # A timer and a table, where `asyncio.wait` would take a task and an event for each of many callers at once.
+        seconds = min(seconds, grace) if self.closing.is_set() else seconds
         timer = asyncio.get_running_loop().call_later(seconds, give_up, future)
-        self._waits.add(future)
+        self._waits[future] = grace
         try:
             return await future
         finally:
             timer.cancel()
-            self._waits.discard(future)
+            del self._waits[future]
 
     # The daemon
 
@@ -136,7 +138,7 @@ class Doorway:
                 answered.set_result(answer)
 
         self.router.submit(message, lambda answer: bridge.call(settle, answer))
-        answer: Answer | None = await self.in_time(answered, ANSWER_TIMEOUT)
+        answer: Answer | None = await self.in_time(answered, ANSWER_TIMEOUT, STOP_GRACE)
         if answer is None:
             detail = "the store has not confirmed the message in time; sending the same message_id again is safe"
             raise Problem("store_unavailable", detail)
