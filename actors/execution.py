@@ -204,6 +204,10 @@ class Execution:
 
         self._loop.post(begin)
 
+    def flush_quick(self, batch: Batch) -> None:
+        """After what the loop has before it now: agents that waited for the same time end one after the other."""
+        self._loop.soon(batch.flush)
+
     def _begin_quick(self, call: QuickCall, batch: Batch) -> None:
         order = call.order
         name = f"{order.agent}@{order.conversation_id}/{order.node}"

@@ -1,9 +1,9 @@
 """The quick lane: async agents that answer at once need no actor of their own.
 
 Most attempts of a fast async agent are over before an actor for them would have read its first message. Here such an
-attempt begins as a bare task; those of one moment that succeed at their first step come back in one message, so that
-they share one step of the journal. Whatever is not over by then, or fails, gets its actor, which takes the attempt over
-as it is (`Adopt`): from there on it is seen, stopped and supervised like any other.
+attempt begins as a bare task; those of one conversation that succeed in the same moment come back in one message, so
+that they share one step of the journal. What takes longer, or fails, gets its actor, which takes the attempt over as it
+is (`Adopt`): from there on it is seen, stopped and supervised like any other.
 
 It buys about three quarters of what an attempt costs besides the agent itself (docs/performance.md).
 """
@@ -73,6 +73,9 @@ class Host(Protocol):
     def begin_quick(self, batch: Batch) -> None:
         """Run the attempts of a batch; `batch.flush` follows once each has made its first step."""
 
+    def flush_quick(self, batch: Batch) -> None:
+        """Let `batch.flush` follow once whatever ends in this moment has ended."""
+
     def stop_quick(self, work: Any) -> None:
         """Stop what `QuickCall.work` says, if anything."""
 
@@ -116,7 +119,7 @@ class QuickCall:
         elif self._heir is not None:
             self._heir(outcome)
         else:
-            self._batch.ended(self)
+            self._batch.ended(self, self._host)
 
     def abandon(self) -> None:
         """Give it up: its outcome is never told, and the work is stopped where that is possible."""
@@ -162,28 +165,30 @@ class QuickCall:
 class Batch:
     """Attempts that began at the same moment, for one conversation."""
 
-    __slots__ = ("_ready", "_tell", "began", "calls")
+    __slots__ = ("_due", "_ready", "_tell", "began", "calls")
 
     def __init__(self, tell: Tell, began: float) -> None:
         self.calls: list[QuickCall] = []
         self.began = began
-        self._ready: list[QuickCall] | None = []
+        self._ready: list[QuickCall] = []
+        self._due = True
+        """Whether `flush` will follow; at first it does."""
         self._tell = tell
 
     def progress(self, message: Any) -> None:
         """Pass on what an agent says while it works."""
         self._tell(message)
 
-    def ended(self, call: QuickCall) -> None:
-        """Gather what ends at its first step; tell at once what ends later."""
-        if self._ready is None:
-            self._tell(QuickEnded((call,)))
-        else:
-            self._ready.append(call)
+    def ended(self, call: QuickCall, host: Host) -> None:
+        """Gather what ends in one moment."""
+        self._ready.append(call)
+        if not self._due:
+            self._due = True
+            host.flush_quick(self)
 
     def flush(self) -> None:
         """Tell what has ended by now."""
-        ready, self._ready = self._ready, None
+        ready, self._ready, self._due = self._ready, [], False
         # What has ended is let go of: it knows this batch, and would wait for the collector.
         self.calls = [call for call in self.calls if not call.over]
         if ready:

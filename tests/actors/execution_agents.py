@@ -101,6 +101,13 @@ def blocking(ctx: Context) -> str:
 
 
 @agent
+async def napping() -> int:
+    """Wait for a moment."""
+    await asyncio.sleep(0.02)
+    return 1
+
+
+@agent
 async def waiting(ctx: Context) -> str:
     """Wait on the loop."""
     ctx.progress("began")

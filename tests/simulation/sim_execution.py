@@ -113,6 +113,9 @@ class SimExecution:
                 call.work = handle
         batch.flush()
 
+    def flush_quick(self, batch: Batch) -> None:
+        self._world.agenda.add(0.0, self._life, "quick lane gathers", batch.flush)
+
     def stop_quick(self, work: Any) -> None:
         if work is not None:
             work.cancel()
