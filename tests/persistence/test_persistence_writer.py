@@ -346,6 +346,26 @@ def test_too_many_rows_are_dropped_and_counted(store, monkeypatch):
     assert [row.at for row in store.data.metrics] == [0, 1, 2, 3, 4]
 
 
+def test_of_many_rows_the_first_are_taken_and_none_after_the_end(store, monkeypatch):
+    monkeypatch.setattr(writer_module, "_MAX_ROWS", 5)
+    writer = Writer(store)
+    rows = [MetricRow(at, "m", 1.0, "s") for at in range(9)]
+    assert [writer.submit_rows(some) for some in (rows[:3], [], rows[3:], rows[3:])] == [3, 0, 2, 0]
+    writer.start()
+    assert writer.stop(SOON)
+    assert [row.at for row in store.data.metrics] == [0, 1, 2, 3, 4]
+    assert writer.submit_rows(rows) == 0
+    assert (writer.stats()["rows"], writer.stats()["rows_dropped"]) == (5, 19)
+
+
+def test_no_rows_are_taken_after_ownership_was_lost(store, writer, lost):
+    store.trouble = lambda _batch, _rows: (_ for _ in ()).throw(OwnershipLost("epoch 2"))
+    writer.submit(step(), lambda _outcome: None)
+    assert lost.wait(SOON)
+    assert writer.submit_rows([MetricRow(1, "m", 1.0, "s")] * 3) == 0
+    assert not writer.submit_row(DeadLetterRow(at=1, address="a", reason="r", kind="k", body=b""))
+
+
 def test_stop_commits_what_waits(store, writer):
     outcomes = Outcomes()
     store.gate.clear()
