@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 from daemon_process import diamond, eventually
+from redis_running import SERVER, redis_server
 
 from config import Settings
 from daemon import Daemon
@@ -134,6 +135,23 @@ def test_a_locked_file_refuses_new_work_soon_and_what_waited_goes_through(
         eventually(lambda n=number: kinds(client, f"c{n}").count("reply.sent") == 1, f"the reply of {number}")
     assert daemon.store.conversation("late") is None
     assert client.readiness()["status"] == "ready"
+
+
+@pytest.mark.skipif(SERVER is None, reason="there is no redis-server here")
+def test_a_store_that_can_lose_what_was_acknowledged_is_named_at_the_start_and_whenever_it_is_asked(
+    make_daemon: Any,
+) -> None:
+    with redis_server() as server:
+        daemon = make_daemon(state_storage="redis", redis_url=server.url).start()
+        assert daemon.wait_for("can lose what was acknowledged.*appendonly is off")
+        with daemon.client() as client:
+            store = client.readiness()["checks"]["store"]
+            assert (store["ok"], store["durable"]) == (True, False)
+            assert "appendonly is off" in store["detail"]
+            server.client().config_set("appendonly", "yes")
+            server.client().config_set("appendfsync", "always")
+            assert client.readiness()["checks"]["store"]["durable"] is True
+        assert daemon.stop() == 0
 
 
 @contextmanager
