@@ -208,21 +208,48 @@ def test_a_step_that_cannot_be_stored_is_refused_alone(store, log):
     assert store.data.metrics == [metric]
 
 
-def test_rows_that_cannot_be_stored_do_not_harm_the_steps(store, log):
+def test_rows_that_cannot_be_stored_harm_neither_the_steps_nor_other_rows(store, log):
     writer, outcomes = Writer(store, log=log), Outcomes()
 
     def trouble(_batch: Any, rows: Sequence[Any]) -> None:
-        if any(row.value < 0 for row in rows):
+        if any(isinstance(row, MetricRow) and row.value < 0 for row in rows):
             raise ValueError("negative")
 
     store.trouble = trouble
-    for value in (1.0, -1.0):
-        writer.submit_row(MetricRow(1, "m", value, "s"))
+    writer.submit_rows([MetricRow(at, "m", float(at), "s") for at in (1, -1, 2, -2, 3)])
+    kept: list[bool] = []
+    writer.submit_row(DeadLetterRow(at=1, address="a", reason="r", kind="k", body=b""), kept.append)
+    writer.submit_row(MetricRow(-3, "m", -3.0, "s"), kept.append)
     writer.submit(step(), outcomes)
     writer.start()
     assert outcomes.wait(1) == [Committed("c1", 1)]
     assert writer.stop(SOON)
-    assert writer.stats()["rows_dropped"] == 2
+    assert (writer.stats()["rows"], writer.stats()["rows_dropped"]) == (4, 3)
+    assert [row.at for row in store.data.metrics] == [1, 2, 3]
+    assert len(store.dead_letters(after=0, limit=9)) == 1
+    assert kept == [True, False]
+    assert log.events() == ["rows_dropped"]
+    assert log.lines[0][1]["rows"] == 3
+
+
+def test_rows_apart_are_not_waited_for_when_the_store_goes_away_meanwhile(store, log):
+    """Each try of a store that is away takes seconds, and steps would wait behind them."""
+    writer, kept = Writer(store, log=log), []
+    tries: list[int] = []
+
+    def trouble(_batch: Any, rows: Sequence[Any]) -> None:
+        if rows:
+            tries.append(len(rows))
+            raise ValueError("odd") if len(tries) < 3 else StoreUnavailable("away")
+
+    store.trouble = trouble
+    for at in range(8):
+        writer.submit_row(MetricRow(at, "m", 1.0, "s"), kept.append)
+    writer.start()
+    assert writer.stop(SOON)
+    assert tries == [8, 8, 4], "with the steps, apart, and the first half"
+    assert kept == [False] * 8
+    assert writer.stats()["rows_dropped"] == 8
     assert log.events() == ["rows_dropped"]
 
 
