@@ -96,6 +96,12 @@ def build_store(settings: Settings, kind: str | None = None) -> Store:
     )
 
 
+def store_address(settings: Settings, kind: str) -> str:
+    """Return what tells one store on a server from others, secrets included; nothing for a store without a server."""
+    url = {"redis": settings.redis_url, "postgres": settings.postgres_dsn}.get(kind)
+    return "" if url is None else f"{kind} {settings.redis_prefix} {url.get_secret_value()}"
+
+
 def owner_name() -> str:
     """Return what tells this process from others in the store's ownership row."""
     return f"{socket.gethostname()}:{getpid()}"

@@ -23,7 +23,16 @@ from actors.system import ActorSystem
 from actors.timers import Timers
 from agents.registry import Registry
 from agents.reimport import imported_anew
-from building import breaker_spec, build_minds, build_store, modules_of, owner_name, plan_limits, restart_policy
+from building import (
+    breaker_spec,
+    build_minds,
+    build_store,
+    modules_of,
+    owner_name,
+    plan_limits,
+    restart_policy,
+    store_address,
+)
 from burial import Burial
 from config import Settings
 from conversation.load import Load
@@ -94,7 +103,7 @@ class Daemon:
         kind = settings.state_storage if settings.persist_conversations else "memory"
         store = build_store(settings, kind)
         self.store: Store = store if wrap_store is None else wrap_store(store)
-        self._witness = Witness(settings.data_dir)
+        self._witness = Witness(settings.data_dir, address=store_address(settings, kind))
         self.writer = Writer(self.store, log=telemetry.log, on_ownership_lost=self._ownership_lost)
         self.reader = Reader(self.store, log=telemetry.log)
         self.system = ActorSystem(
@@ -126,7 +135,7 @@ class Daemon:
     def start(self) -> None:
         """Take the store, take up what was unfinished, open the doors."""
         seen = self.store.mark()
-        if seen is not None and not self.settings.accept_restored:
+        if not self.settings.accept_restored:
             self._witness.check(seen)
         self.epoch = self.store.open(owner_name())
         self._housekeeping.beat()

@@ -206,8 +206,12 @@ class Views:
             restarts += row["restarts"]
         phases: dict[str, int] = {}
         quarantined: dict[str, Any] = {"count": 0, "conversations": [], "all_looked_at": False}
-        with suppress(StoreError):  # a person looks here most when the store is away: `store` says so below
-            phases, quarantined = self._store.phase_counts(), self._quarantined()
+        # A person looks here most when the store is away, and one that is frozen takes seconds to say so: it is asked
+        # once.
+        store, away = self._store_status()
+        if not away:
+            with suppress(StoreError):
+                phases, quarantined = self._store.phase_counts(), self._quarantined()
         return {
             **self._about,
             "draining": self._router.draining,
@@ -220,19 +224,22 @@ class Views:
             "actors": kinds,
             "messages_waiting": waiting,
             "restarts_of_live_actors": restarts,
-            "store": self._store_status(),
+            "store": store,
             "journal": dict(self._writer.stats()),
             "execution": execution,
             "agents": agents,
             "dead_letters": {"total": self._system.dead_letters.total, **self._system.dead_letters.by_reason},
             **({} if self._redis is None else {"redis": dict(self._redis())}),
-            "readiness": self.readiness(),
+            "readiness": self.readiness(away),
         }
 
-    def readiness(self) -> dict[str, dict[str, Any]]:
-        """Return each check by name with `ok` and `detail`."""
+    def readiness(self, away: str = "") -> dict[str, dict[str, Any]]:
+        """Return each check by name with `ok` and `detail`; `away` is why the store is, when that is known."""
         answers: dict[str, dict[str, Any]] = {}
         for name, check in self._checks.items():
+            if name == "store" and away:
+                answers[name] = {"ok": False, "detail": away}
+                continue
             try:
                 found = check()
                 answers[name] = {"ok": True, **({"detail": found} if isinstance(found, str) else found)}
@@ -242,18 +249,20 @@ class Views:
                     answers[name]["optional"] = True
         return answers
 
-    def _store_status(self) -> dict[str, Any]:
+    def _store_status(self) -> tuple[dict[str, Any], str]:
+        """Return what the store says of itself, and why it is away if it is."""
         try:
             health = self._store.health()
         except StoreError as error:
-            return {"available": False, "detail": str(error)}
-        return {
+            return {"available": False, "detail": str(error)}, f"{type(error).__name__}: {error}"
+        status = {
             "available": self._writer.available,
             "kind": health.kind,
             "durable": health.durable,
             "detail": health.detail,
             **health.figures,
         }
+        return status, ""
 
 
 def _letter_line(row: DeadLetterRow) -> dict[str, Any]:

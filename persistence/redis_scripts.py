@@ -124,6 +124,20 @@ for _, each in ipairs({'listed', 'stale', 'unfinished', 'answered', 'cached', 'o
 end
 redis.call('HSET', owner, 'commits', number)
 
+local function bury(at, letter)
+    local key, id = base .. ':letters', whole_number(redis.call('HGET', owner, 'letters')) + 1
+    local added = redis.pcall('XADD', key, string.format('%.0f-0', id), 'letter', letter)
+    if type(added) == 'table' and added.err then -- the count was lost or spoilt: the stream knows it too
+        local told = redis.call('XINFO', 'STREAM', key)
+        for i = 1, #told, 2 do
+            if told[i] == 'last-generated-id' then id = whole_number(string.match(told[i + 1], '^%d+')) + 1 end
+        end
+        redis.call('XADD', key, string.format('%.0f-0', id), 'letter', letter)
+    end
+    redis.call('HSET', owner, 'letters', string.format('%.0f', id))
+    redis.call('ZADD', base .. ':letters_at', at, string.format('%.0f', id))
+end
+
 local function log(name, at, body)
     local n = redis.call('HINCRBY', owner, 'rows', 1)
     redis.call('ZADD', base .. ':' .. name, at, n .. ' ' .. body)
@@ -182,7 +196,7 @@ local function apply()
     if bad then return 'wrong ' .. bad end
 
     local newest, old_phase = unpack(redis.call('HMGET', state, 'last_seq', 'phase'))
-    if not newest and redis.call('EXISTS', state, journal) > 0 then
+    if not newest and redis.call('EXISTS', state, journal, base .. ':inbox:' .. c, base .. ':memory:' .. c) > 0 then
         return 'wrong ' .. state .. ' has no last_seq, but there is more of the conversation'
     end
     if (newest or '0') ~= expected then
@@ -240,12 +254,8 @@ end
 
 local logged, letters = take_all(3), take_all(2)
 if tonumber(held_commits) < tonumber(number) then
+    for _, row in ipairs(letters) do bury(row[1], row[2]) end
     for _, row in ipairs(logged) do log(row[1], row[2], row[3]) end
-    for _, row in ipairs(letters) do
-        local id = redis.call('HINCRBY', owner, 'letters', 1)
-        redis.call('XADD', base .. ':letters', id .. '-0', 'letter', row[2])
-        redis.call('ZADD', base .. ':letters_at', row[1], id)
-    end
 end
 local answer = {'ok'}
 for i = 1, tonumber(take()) do answer[i + 1] = apply() end
@@ -355,12 +365,16 @@ KNOWN: Final = (
     + """
 local known = {}
 for i, c in ipairs(ARGV) do
-    known[i] = redis.call('EXISTS', base .. ':state:' .. c, base .. ':journal:' .. c)
+    local keys = {}
+    for j, name in ipairs({'state', 'journal', 'inbox', 'requests', 'memory', 'said', 'notes', 'forgotten'}) do
+        keys[j] = base .. ':' .. name .. ':' .. c
+    end
+    known[i] = redis.call('EXISTS', unpack(keys))
 end
 return known
 """
 )
-"""ARGV: conversations. 0 for each that nothing is stored of."""
+"""ARGV: conversations. 0 for each that nothing is stored of: no key that `LOAD` looks at."""
 
 LOAD: Final = (
     _BASE

@@ -2,12 +2,14 @@
 
 A store counts beats: one at each start, each clean end, and every few seconds between. After each beat the count is
 noted in a small file beside the data. A store that knows fewer beats than were noted is a backup that was put back, or
-a replica that was behind: what was acknowledged since is not in it.
+a replica that was behind: what was acknowledged since is not in it. A server on which there is nothing any more is the
+oldest of all: it was emptied, or restarted without its data.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -27,11 +29,16 @@ class StoreRestored(StoreIncompatible):
 class Witness:
     """The file of one data folder. A file that is lost or spoilt only means that nothing was seen."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, address: str = "") -> None:
+        """`address` is that of a server; nothing of it can be read in the note."""
         self._path = folder / FILE
+        self._at = hashlib.blake2b(address.encode(), digest_size=8).hexdigest() if address else ""
 
-    def check(self, mark: StoreMark) -> None:
-        """Raise `StoreRestored` when the store is behind what was noted of it."""
+    def check(self, mark: StoreMark | None) -> None:
+        """Raise `StoreRestored` when the store is behind what was noted of it, or there is none where one was."""
+        if mark is None:
+            self._check_nothing_was_here()
+            return
         seen = self._read().get(mark.store_id)
         if not isinstance(seen, dict):
             return
@@ -44,11 +51,24 @@ class Witness:
                 "start once with --accept-restored"
             )
 
+    def _check_nothing_was_here(self) -> None:
+        # A file that was deleted beside this note was deleted by a person; a server can lose its data by itself.
+        here = self._here(self._read())
+        if here:
+            raise StoreRestored(
+                f"there is no store at the address where {self._path} has seen one at epoch {here[-1].get('epoch')}, "
+                f"beat {here[-1].get('beats')}: the server was emptied, or restarted without its data. Nothing was "
+                "changed. Put a backup back; to begin with an empty store all the same, start once with "
+                "--accept-restored"
+            )
+
     def note(self, mark: StoreMark) -> None:
         """Remember a mark. Not synchronised to disk, and no error of this file stops a daemon."""
         stores = self._read()
         stores.pop(mark.store_id, None)
-        stores[mark.store_id] = {"epoch": mark.epoch, "beats": mark.beats}
+        for other in self._here(stores):  # whoever let this one begin knows that the other is gone
+            other["at"] = ""
+        stores[mark.store_id] = {"epoch": mark.epoch, "beats": mark.beats, "at": self._at}
         for old in list(stores)[:-_STORES]:
             del stores[old]
         fresh = self._path.with_name(f"{FILE}.new")
@@ -58,6 +78,9 @@ class Witness:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 json.dump(stores, file)
             fresh.replace(self._path)
+
+    def _here(self, stores: dict[str, Any]) -> list[dict[str, Any]]:
+        return [seen for seen in stores.values() if isinstance(seen, dict) and self._at and seen.get("at") == self._at]
 
     def _read(self) -> dict[str, Any]:
         try:

@@ -79,7 +79,8 @@ class Writer:
         self._pending: deque[tuple[Append, Done]] = deque()
         self._in_hand: list[tuple[Append, Done]] = []
         self._rows: deque[tuple[Row, RowDone | None]] = deque()
-        self._rows_kept = True
+        self._dropped: set[int] = set()
+        """Of the rows in hand those that could not be stored, by `id`."""
         self._rows_due = 0.0
         self._undecided: dict[str, int] = {}
         self._after: dict[str, list[Callable[[], None]]] = {}
@@ -226,7 +227,7 @@ class Writer:
             if not batch and not rows:
                 return
             self._in_hand = batch
-            self._rows_kept = True
+            self._dropped.clear()
             try:
                 outcomes = yield from self._commit([append for append, _ in batch], rows)
             except OwnershipLost as error:
@@ -308,19 +309,32 @@ class Writer:
         return outcomes
 
     def _commit_rows(self, rows: Sequence[Row]) -> None:
-        """Write rows apart from the appends; together they are dropped when one of them cannot be stored."""
-        try:
-            self._store.commit((), rows)
-        except OwnershipLost as lost:  # the appends before are durable, and are told so
-            self._losing = str(lost)
-            self._rows_kept = False
-        except Exception as error:  # noqa: BLE001  # who waits for one of these rows is told that it was dropped
-            self._rows_kept = False
-            self._figures.rows_dropped += len(rows)
-            failed = {"error_type": type(error).__name__, "error_message": str(error)}
-            self._log("rows_dropped", level="warning", rows=len(rows), **failed)
-        else:
-            self._figures.rows += len(rows)
+        """Write rows apart from the appends; those that cannot be stored are dropped, and no others with them."""
+        parts = [rows]
+        failure: Exception | None = None
+        while parts:
+            some = parts.pop()
+            try:
+                self._store.commit((), some)
+            except (OwnershipLost, StoreUnavailable) as error:
+                if isinstance(error, OwnershipLost):  # the appends before are durable, and are told so
+                    self._losing = str(error)
+                else:
+                    failure = error
+                self._dropped.update(id(row) for part in (some, *parts) for row in part)
+                break
+            except Exception as error:  # noqa: BLE001  # one row that cannot be stored must not take others with it
+                failure, middle = error, len(some) // 2
+                if middle:
+                    parts += [some[middle:], some[:middle]]
+                else:
+                    self._dropped.update(map(id, some))
+        gone = len(self._dropped)
+        self._figures.rows += len(rows) - gone
+        if failure is not None:  # who waits for one of them is told
+            self._figures.rows_dropped += gone
+            failed = {"error_type": type(failure).__name__, "error_message": str(failure)}
+            self._log("rows_dropped", level="warning", rows=gone, **failed)
 
     def _refuse(self, append: Append, error: Exception) -> AppendRefused:
         self._figures.refused += 1
@@ -382,11 +396,11 @@ class Writer:
             self._log("commit_callback_failed", level="error", **failed)
 
     def _tell_rows(self, rows: Sequence[tuple[Row, RowDone | None]]) -> None:
-        for _, done in rows:
+        for row, done in rows:
             if done is None:
                 continue
             try:
-                done(self._rows_kept)
+                done(id(row) not in self._dropped)
             except Exception as error:  # noqa: BLE001  # one listener's trouble must not reach the others
                 failed = {"error_type": type(error).__name__, "error_message": str(error)}
                 self._log("commit_callback_failed", level="error", **failed)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from store_samples import commit, full_step
 
 from persistence import migrations
 from persistence.contract import StoreIncompatible, StoreUnavailable
@@ -129,6 +131,40 @@ def test_a_failing_migration_leaves_nothing_of_itself(tmp_path, monkeypatch):
     connection.close()
     assert {"first", "second"} & tables == set()
     assert SqliteStore(path).migration_status() == [("0001_begin", False)]
+
+
+def test_a_store_of_an_older_version_is_brought_up_to_date_with_what_is_in_it_or_left_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "data" / "orchestrator.db"
+    store = SqliteStore(path)
+    store.open("older")
+    commit(store, full_step("c1"), full_step("c2"))
+    store.close()
+    steps = tmp_path / "sql"
+    shutil.copytree(migrations.SQL, steps)
+    newer = steps / "sqlite" / "0002_newer.sql"
+    newer.write_text(
+        "ALTER TABLE orchestrator_journal ADD COLUMN seal TEXT; DELETE FROM orchestrator_inbox; SELECT nonsense;"
+    )
+    old = migrations.SQL
+    monkeypatch.setattr(migrations, "SQL", steps)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="nonsense"):
+            store.open("newer")
+    monkeypatch.setattr(migrations, "SQL", old)
+    assert store.open("older again") == 2
+    assert store.find_message("c1", "m1") is not None
+    commit(store, full_step("c1", 1))
+    store.close()
+    newer.write_text("ALTER TABLE orchestrator_journal ADD COLUMN seal TEXT")
+    monkeypatch.setattr(migrations, "SQL", steps)
+    assert store.open("newer") == 3
+    assert store.migration_status()[-1] == ("0002_newer", True)
+    assert [store.load(key, recent=9).last_seq for key in ("c1", "c2")] == [2, 1]
+    commit(store, full_step("c1", 2))
+    store.close()
+    monkeypatch.setattr(migrations, "SQL", old)
+    with pytest.raises(StoreIncompatible, match="0002_newer"):
+        store.open("older once more")
 
 
 def test_odd_names_of_folders_are_names(tmp_path):

@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from redis_running import SERVER, redis_server
 from store_samples import commit, step
 
 from config import Settings
@@ -73,6 +74,48 @@ def test_another_store_and_another_folder_have_not_been_seen(settings, tmp_path)
     assert live(settings) == 2
     (settings.data_dir / FILE).unlink()
     assert live(settings) == 3
+
+
+def test_a_server_that_was_emptied_is_not_begun_anew_unless_a_person_says_so(tmp_path):
+    witness = Witness(tmp_path, address="redis://:secret@host/0")
+    witness.check(None)
+    witness.note(StoreMark("a", 3, 7))
+    assert "secret" not in (tmp_path / FILE).read_text()
+    for _ in range(2):
+        with pytest.raises(StoreRestored, match=r"epoch 3, beat 7.*emptied.*--accept-restored"):
+            witness.check(None)
+    for elsewhere in ("redis://:secret@host/1", ""):
+        Witness(tmp_path, address=elsewhere).check(None)
+    witness.note(StoreMark("b", 1, 1))
+    with pytest.raises(StoreRestored, match="epoch 1, beat 1"):
+        witness.check(None)
+    with pytest.raises(StoreRestored, match="epoch 3, beat 7"):
+        witness.check(StoreMark("a", 3, 6))
+
+
+def test_a_file_that_a_person_deleted_is_begun_anew(settings):
+    live(settings)
+    for path in settings.data_dir.glob("orchestrator.db*"):
+        path.unlink()
+    assert live(settings) == 1
+
+
+@pytest.mark.skipif(SERVER is None, reason="there is no redis-server here")
+def test_a_redis_without_its_data_is_refused_at_start_and_left_alone(tmp_path):
+    with redis_server() as server:
+        settings = Settings(
+            data_dir=tmp_path, http_bind="off", log_level="CRITICAL", state_storage="redis", redis_url=server.url
+        )
+        assert live(settings) == 1
+        assert live(settings) == 2
+        server.client().flushall()
+        for _ in range(2):
+            with pytest.raises(StoreRestored, match="emptied") as refused:
+                live(settings)
+            assert explain_failure(refused.value)[0] == 78
+            assert server.client().keys("{orch}:store*") == []
+        assert live(settings.model_copy(update={"accept_restored": True})) == 1
+        assert live(settings) == 2
 
 
 @pytest.mark.parametrize("spoilt", ["", "nonsense", "[]", '{"a": 1}', '{"a": {"epoch": 0}}'])

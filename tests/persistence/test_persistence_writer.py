@@ -208,21 +208,48 @@ def test_a_step_that_cannot_be_stored_is_refused_alone(store, log):
     assert store.data.metrics == [metric]
 
 
-def test_rows_that_cannot_be_stored_do_not_harm_the_steps(store, log):
+def test_rows_that_cannot_be_stored_harm_neither_the_steps_nor_other_rows(store, log):
     writer, outcomes = Writer(store, log=log), Outcomes()
 
     def trouble(_batch: Any, rows: Sequence[Any]) -> None:
-        if any(row.value < 0 for row in rows):
+        if any(isinstance(row, MetricRow) and row.value < 0 for row in rows):
             raise ValueError("negative")
 
     store.trouble = trouble
-    for value in (1.0, -1.0):
-        writer.submit_row(MetricRow(1, "m", value, "s"))
+    writer.submit_rows([MetricRow(at, "m", float(at), "s") for at in (1, -1, 2, -2, 3)])
+    kept: list[bool] = []
+    writer.submit_row(DeadLetterRow(at=1, address="a", reason="r", kind="k", body=b""), kept.append)
+    writer.submit_row(MetricRow(-3, "m", -3.0, "s"), kept.append)
     writer.submit(step(), outcomes)
     writer.start()
     assert outcomes.wait(1) == [Committed("c1", 1)]
     assert writer.stop(SOON)
-    assert writer.stats()["rows_dropped"] == 2
+    assert (writer.stats()["rows"], writer.stats()["rows_dropped"]) == (4, 3)
+    assert [row.at for row in store.data.metrics] == [1, 2, 3]
+    assert len(store.dead_letters(after=0, limit=9)) == 1
+    assert kept == [True, False]
+    assert log.events() == ["rows_dropped"]
+    assert log.lines[0][1]["rows"] == 3
+
+
+def test_rows_apart_are_not_waited_for_when_the_store_goes_away_meanwhile(store, log):
+    """Each try of a store that is away takes seconds, and steps would wait behind them."""
+    writer, kept = Writer(store, log=log), []
+    tries: list[int] = []
+
+    def trouble(_batch: Any, rows: Sequence[Any]) -> None:
+        if rows:
+            tries.append(len(rows))
+            raise ValueError("odd") if len(tries) < 3 else StoreUnavailable("away")
+
+    store.trouble = trouble
+    for at in range(8):
+        writer.submit_row(MetricRow(at, "m", 1.0, "s"), kept.append)
+    writer.start()
+    assert writer.stop(SOON)
+    assert tries == [8, 8, 4], "with the steps, apart, and the first half"
+    assert kept == [False] * 8
+    assert writer.stats()["rows_dropped"] == 8
     assert log.events() == ["rows_dropped"]
 
 
@@ -344,6 +371,26 @@ def test_too_many_rows_are_dropped_and_counted(store, monkeypatch):
     assert writer.stop(SOON)
     assert (writer.stats()["rows"], writer.stats()["rows_dropped"]) == (5, 2)
     assert [row.at for row in store.data.metrics] == [0, 1, 2, 3, 4]
+
+
+def test_of_many_rows_the_first_are_taken_and_none_after_the_end(store, monkeypatch):
+    monkeypatch.setattr(writer_module, "_MAX_ROWS", 5)
+    writer = Writer(store)
+    rows = [MetricRow(at, "m", 1.0, "s") for at in range(9)]
+    assert [writer.submit_rows(some) for some in (rows[:3], [], rows[3:], rows[3:])] == [3, 0, 2, 0]
+    writer.start()
+    assert writer.stop(SOON)
+    assert [row.at for row in store.data.metrics] == [0, 1, 2, 3, 4]
+    assert writer.submit_rows(rows) == 0
+    assert (writer.stats()["rows"], writer.stats()["rows_dropped"]) == (5, 19)
+
+
+def test_no_rows_are_taken_after_ownership_was_lost(store, writer, lost):
+    store.trouble = lambda _batch, _rows: (_ for _ in ()).throw(OwnershipLost("epoch 2"))
+    writer.submit(step(), lambda _outcome: None)
+    assert lost.wait(SOON)
+    assert writer.submit_rows([MetricRow(1, "m", 1.0, "s")] * 3) == 0
+    assert not writer.submit_row(DeadLetterRow(at=1, address="a", reason="r", kind="k", body=b""))
 
 
 def test_stop_commits_what_waits(store, writer):

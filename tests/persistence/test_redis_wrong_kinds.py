@@ -105,6 +105,48 @@ def test_a_conversation_that_lost_its_place_is_no_new_one(redis: Any) -> None:
     assert store.load("new", recent=5).last_seq == 0
 
 
+@pytest.mark.parametrize("left", ["inbox", "memory", "said", "requests"])
+def test_what_is_left_of_a_conversation_keeps_it_from_being_taken_for_new(redis: Any, left: str) -> None:
+    """Many that wake together are looked up at once: that look sees what the look at one alone sees."""
+    client, store = redis
+    client.delete(*(f"{BASE}:{name}:c1" for name in KEYS if name != left))
+    assert store.absent(["c1", "new"]) == {"new"}
+    with pytest.raises(CorruptEntry, match="last_seq is missing"):
+        store.load("c1", recent=5)
+
+
+@pytest.mark.parametrize("left", ["inbox", "memory"])
+def test_a_message_is_not_accepted_twice_when_a_conversation_lost_its_row_and_its_journal(
+    redis: Any, left: str
+) -> None:
+    client, store = redis
+    kept = store.find_message("c1", "m1")
+    client.delete(*(f"{BASE}:{name}:c1" for name in KEYS if name not in {left, "inbox"}))
+    if left == "memory":
+        client.delete(f"{BASE}:inbox:c1")
+        client.hset(f"{BASE}:memory:c1", "1/user", b"{}")
+    (refused,) = store.commit([full_step("c1")])
+    assert isinstance(refused, AppendRefused)
+    if left == "inbox":
+        assert store.find_message("c1", "m1") == kept
+
+
+@pytest.mark.parametrize("count", [None, b"1", b"many"])
+def test_no_dead_letter_is_lost_with_the_count_of_them(redis: Any, count: bytes | None) -> None:
+    client, store = redis
+    letters = [DeadLetterRow(at=at, address="a", reason="r", kind="k", body=b"%d" % at) for at in range(1, 5)]
+    store.commit([], letters[:2])
+    (newest,) = store.dead_letters(after=1, limit=9)
+    assert store.drop_dead_letter(newest.id), "also when the newest is not there any more"
+    if count is None:
+        client.hdel(f"{BASE}:owner", "letters")
+    else:
+        client.hset(f"{BASE}:owner", "letters", count)
+    store.commit([], letters[2:3])
+    store.commit([], letters[3:])
+    assert [(row.id, row.body) for row in store.dead_letters(after=0, limit=9)] == [(1, b"1"), (3, b"3"), (4, b"4")]
+
+
 def test_a_journal_that_is_further_on_than_its_row_stops_nobody_else(redis: Any) -> None:
     """The server takes no entry that comes before another: not even the step that would say so."""
     client, store = redis

@@ -28,6 +28,8 @@ class DaemonProcess:
         self.ledger = directory / "ledger"
         self.log = directory / "log"
         self._settings = settings
+        self.program = [str(ROOT / "run.py"), "serve"]
+        """What the interpreter is told to run."""
         self.environment: dict[str, str] = {}
         """Variables that go before all others."""
         self._port = 0
@@ -51,7 +53,7 @@ class DaemonProcess:
         }
         self._said.clear()
         self._process = subprocess.Popen(
-            [sys.executable, str(ROOT / "run.py"), "serve"],
+            [sys.executable, *self.program],
             cwd=self.directory,
             env=environment,
             stdin=subprocess.DEVNULL,

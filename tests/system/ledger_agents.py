@@ -91,3 +91,14 @@ def flaky(ctx: Context) -> str:
     if ctx.attempt == 1:
         raise ConnectionError("refused")
     return "ok"
+
+
+def plan(text: str, _context: Any = None) -> dict[str, Any]:
+    """Plan two nodes, one after the other, and leave a line for being asked."""
+    handle = os.open(f"{os.environ['LEDGER']}.planner", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(handle, f"{text}\n".encode())
+    finally:
+        os.close(handle)
+    first, second = ({"id": name, "agent": "work", "inputs": {"seconds": 0.01}} for name in "ab")
+    return {"nodes": [first, {**second, "after": ["a"]}]}

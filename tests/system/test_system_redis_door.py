@@ -100,6 +100,28 @@ def test_300_messages_are_answered_once_each_though_server_and_daemon_are_killed
     assert daemon.stop() == DONE
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_an_entry_read_by_a_daemon_that_died_around_its_commit_is_applied_once(make_daemon, server, redis, moment):
+    """Read and not stored, or stored and not acknowledged: it comes again, and the inbox's key settles it."""
+    daemon = make_daemon(redis_url=server.url)
+    ordinary = daemon.program
+    daemon.environment = {"CHAOS_LEDGER": str(daemon.directory / "recorded"), "CHAOS_LIFE": "0"}
+    daemon.program = ["-m", "chaos.victim", "accepted", moment, "1", "0"]
+    daemon.start()
+    redis.xadd("orch:inbox", {"message": message("c")})
+    assert daemon.wait() == -9
+    assert not settled(redis)
+    daemon.program = ordinary
+    daemon.start()
+    until(lambda: settled(redis), "settled")
+    with daemon.client() as client:
+        eventually(lambda: [e for e in client.events("c") if e["type"] == "reply.sent"], "the reply")
+        kinds = Counter(event["type"] for event in client.events("c"))
+    assert (kinds["message.accepted"], kinds["node.succeeded"], kinds["reply.sent"]) == (1, 1, 1)
+    assert len([line for line in read_ledger(daemon.ledger) if line[0] == "start"]) == 1
+    assert daemon.stop() == DONE
+
+
 def test_the_same_message_over_http_and_the_stream_runs_once(make_daemon, server, redis):
     daemon = make_daemon(redis_url=server.url).start()
     with daemon.client() as client:
