@@ -281,6 +281,18 @@ def leave_child(path: str) -> int:
 
 
 @agent(isolation="process")
+def split(how: str, ctx: Context) -> str:
+    """Fork, and let both come back."""
+    if os.fork() == 0:
+        ctx.progress("from the copy")
+        if how == "raise":
+            raise SystemExit(3)
+        return "from the copy"
+    os.wait()
+    return "from the worker"
+
+
+@agent(isolation="process")
 def large(size: int) -> str:
     """Return a text of this size."""
     return "x" * size
