@@ -280,6 +280,13 @@ def leave_child(path: str) -> int:
     return child.pid
 
 
+@agent
+def split_thread() -> int:
+    """Fork the daemon, let both come back, and say how the copy ended."""
+    copy = os.fork()
+    return 0 if copy == 0 else os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+
+
 @agent(isolation="process")
 def split(how: str, ctx: Context) -> str:
     """Fork, and let both come back."""
