@@ -18,6 +18,7 @@ from cli.exit_codes import BAD_CONFIGURATION, DONE, FAILED, TRY_AGAIN
 from cli.terminal import words
 from config import ConfigError, Settings, cautions, diff, live_names, secret_values
 from daemon import VERSION, Daemon
+from forked import copies_let_go
 from gateway.redis_ports import BadUrl
 from gateway.tracing import TracingUnavailable
 from persistence.contract import Store, StoreIncompatible, StoreOwned, StoreUnavailable
@@ -26,6 +27,7 @@ from telemetry.logs import routed
 from telemetry.systemd import ServiceManager
 from telemetry.telemetry import Telemetry
 
+_HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _TICK = 0.5
 """Seconds between looks at what no signal tells: whether the store is still ours."""
 
@@ -36,7 +38,7 @@ def serve(
     """Run until SIGTERM or SIGINT; return the exit code. `wrap_store` may put something around the store."""
     telemetry = make_telemetry(settings)
     signals: SimpleQueue[int] = SimpleQueue()
-    with routed(telemetry), _listening(signals, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)):
+    with routed(telemetry), _listening(signals, _HEARD), copies_let_go(_HEARD):
         telemetry.log("daemon_started", version=VERSION, store=settings.state_storage, config=_name(settings.config))
         for caution in cautions(settings):
             telemetry.log("caution", message=caution)

@@ -130,6 +130,8 @@ class Views:
         row = self._store.conversation(conversation_id)
         if row is None:
             return None
+        if after >= row.last_seq:  # also what is too large a number for a store
+            return []
         rows = self._store.memory(conversation_id, first_seq=after + 1, last_seq=row.last_seq)
         said = [r for r in rows if r.role != "note"][:limit]
         return [

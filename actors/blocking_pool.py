@@ -6,6 +6,7 @@ its place, so that capacity stays; when too many are abandoned the pool refuses 
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -179,10 +180,13 @@ class BlockingPool:
                 return True
             job.running = True
             self._members[thread] = job
+        process = os.getpid()
         try:
             outcome = Context().run(job.work)
         except BaseException as error:  # noqa: BLE001  # an agent may raise anything; it must not end the thread
             outcome = error
+        if os.getpid() != process:
+            os._exit(0)  # the agent forked and both came back: this copy has nobody to tell, and nothing to do
         stay = self._release(thread, job)
         job.done(outcome)
         return stay

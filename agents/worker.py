@@ -40,6 +40,7 @@ def main(setup: dict[str, Any]) -> None:
     _set_limits(setup["limits"])
     fork_guarded(0, (calls_fd, answers_fd))
     _seal(calls_fd, answers_fd)
+    os.register_at_fork(after_in_child=lambda: _cut_off(calls_fd, answers_fd))
     with suppress(BrokenPipeError), os.fdopen(calls_fd, "rb") as calls, os.fdopen(answers_fd, "wb") as answers:
         try:
             spec = _load(setup)
@@ -70,6 +71,7 @@ def _serve(spec: AgentSpec, call: RunNode, answers: BinaryIO, max_bytes: int, me
     answer: dict[str, Any]
     usable = open_ = True
     writing = threading.Lock()
+    served_by = os.getpid()
 
     def progress(text: str) -> None:
         with writing:
@@ -89,6 +91,9 @@ def _serve(spec: AgentSpec, call: RunNode, answers: BinaryIO, max_bytes: int, me
                 f"{call.agent} may have {memory_mb} MB, its memory_mb, and wanted more"
             )  # the same, with what a person can change
         answer = {"error": facts(error, transient=spec.transient, permanent=spec.permanent)}
+    if os.getpid() != served_by:
+        # The agent forked and both came back. A second answer would be taken for that of the next call.
+        os._exit(0)
     with suppress(OSError, ValueError, AttributeError):  # the agent may have closed or replaced it
         sys.stdout.flush()
     with writing:
@@ -141,6 +146,14 @@ def _set_limits(limits: dict[str, int]) -> None:
         kind = getattr(resource, name)
         _soft, hard = resource.getrlimit(kind)
         resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _cut_off(*private: int) -> None:
+    """Leave a copy of this process without the pipes: calls are for one to read, and answers for one to give."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in private:
+        os.dup2(nothing, descriptor, inheritable=False)  # closed, its number would go to a file of the agent's
+    os.close(nothing)
 
 
 def _seal(*private: int) -> None:

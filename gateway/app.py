@@ -22,6 +22,7 @@ from gateway.operator_routes import operator_routes
 from gateway.ports import FrontDoor, HttpSettings, Log, silent
 from gateway.probe_routes import probe_routes
 from gateway.problems import Problem
+from gateway.query import MAX_SEQ
 
 
 def create_app(
@@ -77,10 +78,13 @@ def _methods(request: Request) -> set[str]:
 
 
 def _path_error(request: Request, error: Exception) -> Response:
-    """Answer a conversation id that is none: the only thing the framework itself checks."""
+    """Answer a conversation id, or a dead letter's number, that is none: all that the framework itself checks."""
     assert isinstance(error, RequestValidationError)
     wrong: Any = error.errors()[0]
-    shown = repr(wrong.get("input"))[:80]
+    shown, name = repr(wrong.get("input"))[:80], str(wrong["loc"][-1])
+    if name != "conversation_id":
+        detail = f"{name} must be a number from 1 to {MAX_SEQ}, not {shown}"
+        return _answer(request, Problem("invalid_field", detail, field=name))
     detail = f"conversation_id must have 1 to 200 characters of A-Z a-z 0-9 . _ : -, not {shown}"
     return _answer(request, Problem("invalid_conversation_id", detail, field="conversation_id"))
 

@@ -13,12 +13,15 @@ from gateway.problems import MEDIA_TYPE, Problem
 
 HEAD_TIMEOUT = 15.0
 """Seconds for a request's head, and for a connection's first byte: slow senders must not hold sockets for ever."""
+ABORT = "orchestrator.abort"
+"""Extension of a request's scope: a function that ends its connection at once, with what was not sent."""
 
 
 class HttpProtocol(H11Protocol):
     """One connection."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _unsent = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Begin to wait for a head."""
@@ -34,6 +37,24 @@ class HttpProtocol(H11Protocol):
             self._deadline = None
         elif waiting and self._deadline is None:
             self._deadline = self.loop.call_later(HEAD_TIMEOUT, self._too_slow)
+
+    def handle_events(self) -> None:
+        """Let whoever answers a request end its connection."""
+        super().handle_events()
+        if self.scope is not None:
+            self.scope["extensions"] = {ABORT: {"call": self.transport.abort}}
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End an idle connection; one whose client takes none of its answer too, which a mere close would wait for."""
+        unsent, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+        if self._unsent == 0:
+            super().timeout_keep_alive_handler()
+        elif self._unsent == unsent:
+            self.transport.abort()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadline."""

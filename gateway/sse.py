@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.doorway import Doorway
 from gateway.problems import Problem
+from gateway.protocol import ABORT
 from messages.events import Event, public_json
 
 PAGE = 500
@@ -66,7 +67,7 @@ class EventStream(Response):
         self._wake = asyncio.Event()
         self._gone = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # as ASGI has it
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events; the subscription ends with this call, however it ends."""
         door = self._door
         if door.streams >= door.max_streams:
@@ -84,6 +85,7 @@ class EventStream(Response):
         except TimeoutError:
             # It took nothing for so long that no last word would reach it; its Last-Event-ID brings it up to date.
             door.log("stream_dropped", conversation_id=self._conversation_id, timeout=SEND_TIMEOUT)
+            await _abort(scope)
         finally:
             unsubscribe()
             door.streams -= 1
@@ -176,6 +178,14 @@ class EventStream(Response):
         finally:
             closing.cancel()
             self._wake.set()
+
+
+async def _abort(scope: Scope) -> None:
+    """End the connection with what was not sent: closed, it would wait for a client that does not read."""
+    abort = scope.get("extensions", {}).get(ABORT)
+    if abort is not None:
+        abort["call"]()
+        await asyncio.sleep(0)  # the server notices in its next turn that there is nobody to answer
 
 
 def unknown_conversation(conversation_id: str) -> Problem:

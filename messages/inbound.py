@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from messages.base import ConversationId, Message, MessageId
 from messages.plan import Plan
-from messages.trace import is_traceparent
+from messages.trace import TRACEPARENT_PATTERN, is_traceparent
 
 BusyPolicy = Literal["enqueue", "reject", "interrupt", "rollback"]
 
@@ -27,7 +27,7 @@ def _traceparent(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_no_nul)]
+Text = Annotated[str, AfterValidator(_no_nul), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
 
 
 class UserMessage(Message):
@@ -43,7 +43,9 @@ class UserMessage(Message):
     """Runs instead of a planned one."""
     busy_policy: BusyPolicy | None = None
     """What to do when a request is running; the daemon's `busy_policy` when absent."""
-    traceparent: Annotated[str, AfterValidator(_traceparent)] | None = None
+    traceparent: (
+        Annotated[str, AfterValidator(_traceparent), Field(json_schema_extra={"pattern": TRACEPARENT_PATTERN})] | None
+    ) = None
     """The sender's trace context (W3C); over HTTP the header of that name says the same."""
 
 
@@ -52,8 +54,8 @@ class Cancel(Message):
 
     type: Literal["cancel"] = "cancel"
     conversation_id: ConversationId
-    by: str | None = None
-    reason: str | None = None
+    by: Text | None = None
+    reason: Text | None = None
 
 
 class Pause(Message):
@@ -61,8 +63,8 @@ class Pause(Message):
 
     type: Literal["pause"] = "pause"
     conversation_id: ConversationId
-    by: str | None = None
-    reason: str | None = None
+    by: Text | None = None
+    reason: Text | None = None
 
 
 class Resume(Message):
@@ -70,8 +72,8 @@ class Resume(Message):
 
     type: Literal["resume"] = "resume"
     conversation_id: ConversationId
-    by: str | None = None
-    reason: str | None = None
+    by: Text | None = None
+    reason: Text | None = None
 
 
 Control = Cancel | Pause | Resume

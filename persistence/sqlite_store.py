@@ -134,6 +134,7 @@ class SqliteStore(SqliteReads):
                 self._writer.close()
                 self._writer = None
             if self._lock_file is not None:
+                _HELD.discard(self._lock_file)
                 os.close(self._lock_file)
                 self._lock_file = None
 
@@ -412,7 +413,21 @@ def _lock(path: Path) -> int:
     except BaseException:
         os.close(handle)
         raise
+    _HELD.add(handle)
     return handle
+
+
+_HELD: set[int] = set()
+
+
+def _let_go() -> None:
+    """Leave the lock to this process alone: a copy of it that an agent forks would hold it as long as it lives."""
+    for handle in _HELD:
+        os.close(handle)
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -216,7 +216,9 @@ EVENTS: Final[dict[str, Event]] = {
     "read_callback_failed": Event(
         "error", "Whoever asked for a reading failed when told.", ("error_type", "error_message"), _BOTH
     ),
-    "rows_dropped": Event("warning", "Operation rows were lost: too many at once.", ("count", "rows"), _NOTABLE),
+    "rows_dropped": Event(
+        "warning", "Operation rows were lost: the store cannot take one of them.", ("count", "rows"), _NOTABLE
+    ),
     "migrated": Event("info", "The store's schema was brought up to date.", ("store", "migrations"), _BOTH),
     "snapshot_saved": Event("debug", "A snapshot was written.", ("seq", "size")),
     "conversation_unreadable": Event("error", "What is stored of a conversation cannot be read.", ("reason",), _BOTH),

@@ -304,7 +304,7 @@ OWN: Final = {
     "log_lines_left_out": "Log lines not written because there were too many of the same event.",
     "log_lines_failed": "Log lines that could not be written.",
     "log_lines_unreadable": "Log entries that could not be rendered.",
-    "operation_rows_dropped": "Operation and metric rows that the store's queue did not take.",
+    "operation_rows_dropped": "Operation and metric rows that the store, or its queue, did not take.",
     "metric_source_failures": "Failures of sources of metrics.",
 }
 """The telemetry's own counters."""

@@ -49,10 +49,16 @@ def rows_of(at: float, entry: dict[str, Any]) -> Iterator[Row]:
     """Yield the rows for an entry; `at` is seconds since the epoch. The entry belongs to the first of them then."""
     milliseconds = round(at * 1_000)
     event = entry.pop("event")
-    conversation_id = entry.pop("conversation_id", None)
-    yield Operation(milliseconds, event, entry.pop("level"), conversation_id, entry.pop("request_id", None), entry)
+    conversation_id = _name(entry.pop("conversation_id", None))
+    request_id = _name(entry.pop("request_id", None))
+    yield Operation(milliseconds, event, entry.pop("level"), conversation_id, request_id, entry)
     name = _MEASURED.get(event)
     if name is not None:
         value = entry.get("duration_ms")
         if isinstance(value, (int, float)):
-            yield Measurement(milliseconds, name, float(value), "ms", conversation_id, entry.get("agent"))
+            yield Measurement(milliseconds, name, float(value), "ms", conversation_id, _name(entry.get("agent")))
+
+
+def _name(value: Any) -> str | None:
+    # An agent in this process may log our events with anything: a store that cannot take one row loses its batch.
+    return value if value is None or type(value) is str else str(value)

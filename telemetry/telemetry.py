@@ -101,6 +101,8 @@ class Telemetry:
             way = self._ways.get((event, level)) or self._way(event, level)
             if event == "agent_call" and "outcome" not in fields:
                 fields["outcome"] = _outcome(fields)
+            elif event == "rows_dropped":  # it took them, and the store could not
+                self._rows_dropped += int(fields.get("rows", 0))
             for move in way.movers:
                 move(fields)
             if way.does:

@@ -280,6 +280,25 @@ def leave_child(path: str) -> int:
     return child.pid
 
 
+@agent
+def split_thread() -> int:
+    """Fork the daemon, let both come back, and say how the copy ended."""
+    copy = os.fork()
+    return 0 if copy == 0 else os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+
+
+@agent(isolation="process")
+def split(how: str, ctx: Context) -> str:
+    """Fork, and let both come back."""
+    if os.fork() == 0:
+        ctx.progress("from the copy")
+        if how == "raise":
+            raise SystemExit(3)
+        return "from the copy"
+    os.wait()
+    return "from the worker"
+
+
 @agent(isolation="process")
 def large(size: int) -> str:
     """Return a text of this size."""

@@ -72,6 +72,11 @@ def test_inputs_that_break_the_contract_are_told_not_raised(execution, agent):
     assert "a" in str(error) and "two" in str(error)
 
 
+def test_a_copy_that_an_agent_forked_ends_where_the_agent_ends(execution):
+    """It has none of the daemon's other threads: it waited for ever, with the daemon's memory."""
+    assert run(execution, agents.split_thread).outcome().result == 0
+
+
 def test_a_result_that_breaks_the_contract_is_an_error(execution):
     assert isinstance(run(execution, agents.wrong).outcome(), ContractViolation)
 

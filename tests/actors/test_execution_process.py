@@ -48,6 +48,15 @@ def execution(log):
 # What comes back
 
 
+@pytest.mark.parametrize("how", ["return", "raise"])
+def test_a_copy_that_the_agent_forked_answers_for_nobody(execution, how):
+    """Its answer would be that of the next call, which is another conversation's."""
+    for _ in range(3):
+        told = run(execution, agents.split, how=how)
+        assert told.outcome().result == "from the worker"
+        assert told.progress == []
+
+
 def test_a_result_comes_back_as_from_a_thread(execution):
     result = run(execution, agents.add_process, a=2, b=3).outcome()
     assert (result.result, result.result_json, result.node, result.attempt) == (5, b"5", "n1", 2)

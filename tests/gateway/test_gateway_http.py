@@ -601,6 +601,8 @@ def test_what_is_no_message_cannot_be_sent_again_but_thrown_away(http, router):
         )
     assert http.post("/api/v1/deadletters/1/drop").json() == {"id": 1, "status": "dropped"}
     problem(http.post("/api/v1/deadletters/1/drop"), 404, "not_found")
+    for strange in ("0", "x", str(2**63)):
+        problem(http.post(f"/api/v1/deadletters/{strange}/drop"), 400, "invalid_field", "number")
     assert [one["id"] for one in router.letters] == [2]
     assert not router.submitted
     for wrong in ("0", "-1", "x", "1e3", "9" * 30):

@@ -12,6 +12,7 @@ import pytest
 from test_gateway_wait import until
 
 from gateway.client import DaemonClient, Problem, Unreachable
+from messages.events import ConversationPaused
 
 EVENTS = "/api/v1/conversations/c1/events"
 
@@ -309,12 +310,17 @@ def test_the_client_reads_all_pages(server, started):
         assert [e["seq"] for e in client.events("c1", after=4, limit=3)] == [5, 6, 7]
 
 
-def test_a_client_that_accepts_nothing_is_let_go_and_harms_nobody(http, started, server, monkeypatch):
-    """It gets no last word, because it takes none; it may come back with the last id it has seen."""
+def test_a_client_that_accepts_nothing_is_let_go_and_harms_nobody(http, started, server, monkeypatch, caplog):
+    """It gets no last word, because it takes none; it may come back with the last id it has seen.
+
+    Its connection ends with what was not sent, for a close would wait until it reads. The server has nothing to add.
+    """
     monkeypatch.setattr("gateway.sse.SEND_TIMEOUT", 0.3)
     told = []
     monkeypatch.setattr(server.app.state.door, "log", lambda event, **fields: told.append((event, fields)))
     address = (http.base_url.host, http.base_url.port)
+    connections = server._server.server_state.connections
+    before = len(connections)
     with socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         deaf.connect(address)
@@ -324,5 +330,22 @@ def test_a_client_that_accepts_nothing_is_let_go_and_harms_nobody(http, started,
             started.progress("c1", "x" * 100_000)
         until(lambda: any(event == "stream_dropped" for event, _ in told))
         until(lambda: server.stats() == {"sse_clients": 0})
+        until(lambda: len(connections) == before)
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
     with Reader(http, **{"last-event-id": "3"}) as reader:
         assert reader.ids(7) == list(range(4, 11))
+
+
+def test_a_client_that_never_reads_its_answer_does_not_keep_its_connection(http, started, server, monkeypatch):
+    """Its answer was handed over whole: to close the connection would be to wait for it to be read."""
+    monkeypatch.setattr(server._server.config, "timeout_keep_alive", 0.2)
+    for _ in range(100):
+        started.emit("c1", ConversationPaused, reason="x" * 100_000)
+    connections = server._server.server_state.connections
+    before = len(connections)
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        deaf.connect((http.base_url.host, http.base_url.port))
+        deaf.sendall(f"GET {EVENTS}?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        until(lambda: len(connections) == before + 1)
+        until(lambda: len(connections) == before)

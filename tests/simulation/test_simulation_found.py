@@ -146,3 +146,49 @@ def test_a_synthesizer_that_ends_during_a_pause_is_asked_again_after_it():
     world.go_on(lambda: supervisor._durable.phase is Phase.SYNTHESIZING and not world.runnable)
     ended()
     world.go_on(lambda: world.replied("m1"))
+
+
+def test_who_is_busy_at_a_reload_is_looked_at_alone_and_asked_only_when_it_has_nothing_to_do():
+    """Every look went over all that were awake, and one that was busy found a mailbox full of these looks."""
+    world = QuietWorld()
+    world.passivate_after = 1_000.0
+    assert world.life is not None
+    router, system = world.life.router, world.life.system
+    for number in range(20):
+        world.say("m", f"i{number}")
+    world.go_on(lambda: all(world.replied("m", f"i{number}") for number in range(20)))
+    world.go_on(lambda: router.working() == 0 and not world.runnable)
+    tries: list[int] = []
+
+    def planner(draft):
+        tries.append(draft.attempt)
+        if draft.attempt < 3:
+            raise ConnectionError("refused")
+        return ResolvedPlan(answer="hello")
+
+    world.planner = planner
+    world.say("m", "busy")
+    world.go_on(lambda: tries)
+    asked: list[str] = []
+    tell = system.tell
+
+    def told(ref, message):
+        if isinstance(message, Passivate):
+            asked.append(ref.path)
+        return tell(ref, message)
+
+    system.tell = told
+    parts = world.life._parts()
+    began = world.clock.now
+    router.reconfigure(parts, 1_000.0)
+    world.go_on(lambda: world.replied("m", "busy"))
+    replied = world.clock.now
+    assert replied > began + 1.5, "it was not busy for several looks"
+    assert {f"/conversations/i{number}" for number in range(20)} == set(asked)
+    assert system._actors["/conversations"]._outdated == {"busy"}
+    world.go_on(lambda: router.live() == 0)
+    assert world.clock.now < replied + 0.6
+    world.say("again", "busy")
+    world.go_on(lambda: world.replied("again", "busy"))
+    assert router._live["busy"].parts is parts
+    assert "renew" not in system._actors["/conversations"]._timers

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from daemon_process import diamond
 
 PROGRAM = Path(sys.executable).parent / "schemathesis"
 EXAMPLES = os.environ.get("ORCHESTRATOR_TEST_API_EXAMPLES", "10")
@@ -23,6 +24,8 @@ pytestmark = [
 
 def test_the_api_keeps_to_its_document(daemon, tmp_path):
     """No 5xx, no undeclared status, content type, header or body; wrong requests are refused and right ones taken."""
+    with daemon.client() as client:
+        client.send("0", "hello", plan=diamond(), wait=20)  # a fuzzer's favourite: so its looks find something
     options = {
         "--max-examples": EXAMPLES,
         "--phases": "coverage,fuzzing",

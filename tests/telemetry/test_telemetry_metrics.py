@@ -183,6 +183,15 @@ def test_stored_events_become_rows_and_measurements():
     }
 
 
+@pytest.mark.parametrize("odd", [["a", 1], {"a": 1}, 2**70, True, 1.5, float("nan"), b"bytes", object()])
+def test_columns_hold_texts_whatever_an_agent_logs_under_our_names(odd):
+    """A store that cannot take one row of a batch loses all of it, dead letters too."""
+    odd_call = {"conversation_id": odd, "request_id": odd, "agent": odd, "duration_ms": 1}
+    operation, metric = rows_of(("agent_call", odd_call))
+    columns = (operation.conversation_id, operation.request_id, metric.conversation_id, metric.agent)
+    assert {type(column) for column in columns} == {str}
+
+
 def test_rows_do_not_depend_on_the_level_of_the_log_but_on_what_is_notable():
     """`trace_all` off spares the store as well."""
     logged = (("state_transition", {}), ("reply_sent", {}))
@@ -198,6 +207,8 @@ def test_a_sink_that_refuses_or_fails_costs_its_rows_only():
         telemetry.log("reply_sent")
         telemetry.flush(10)
     assert telemetry.figures()["operation_rows_dropped"] == 3
+    telemetry.log("rows_dropped", rows=5)  # the writer's word for what it had taken
+    assert telemetry.figures()["operation_rows_dropped"] == 8
     telemetry.close()
 
 
