@@ -50,6 +50,10 @@ class PostgresReads:
         """Return all that is needed to wake a conversation, as of one moment."""
 
         def read(connection: Connection) -> Loaded:
+            # Many are new: one question instead of a transaction around it.
+            left = _rows(connection, sql.LOAD_STATE, (conversation_id,))[0][-1]
+            if left is not None:
+                return _without_row(conversation_id, left)
             connection.execute(sql.SNAPSHOT)
             try:
                 return _load(connection, conversation_id, recent, whole)
@@ -170,15 +174,20 @@ def _rows(connection: Connection, statement: str, values: Values) -> list[Any]:
     return connection.cursor(binary=True).execute(statement, values).fetchall()
 
 
+def _without_row(conversation_id: str, left: bool) -> Loaded:
+    """Return what a new conversation is; raise if anything of it is `left`."""
+    if left:
+        raise missing_place(conversation_id)
+    return Loaded(conversation_id)
+
+
 def _load(connection: Connection, conversation_id: str, recent: int, whole: bool) -> Loaded:
     def rows(statement: str, *values: Any) -> list[Any]:
         return _rows(connection, statement, (conversation_id, *values))
 
     last_seq, snapshot, snapshot_seq, oldest_open, open_requests, left = rows(sql.LOAD_STATE)[0]
     if left is not None:
-        if left:
-            raise missing_place(conversation_id)
-        return Loaded(conversation_id)
+        return _without_row(conversation_id, left)
     if last_seq is None or snapshot_seq is None:
         raise CorruptEntry(conversation_id, 0, f"its row says that it is at {last_seq}, snapshot {snapshot_seq}")
     phase = ""
