@@ -135,6 +135,11 @@ SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[
 
 OPERATIONS: Final = """
 INSERT INTO orchestrator_operation_logs (at, event, level, conversation_id, request_id, fields)
+SELECT * FROM json_to_recordset(%s::json)
+    AS new (at bigint, event text, level text, conversation_id text, request_id text, fields json)
+"""
+OPERATION_COLUMNS: Final = """
+INSERT INTO orchestrator_operation_logs (at, event, level, conversation_id, request_id, fields)
 SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
 """
 METRICS: Final = """

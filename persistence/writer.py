@@ -38,6 +38,8 @@ _ROWS_WAIT: Final = 1.0
 """Seconds that log and metric rows wait for a commit to ride along with before they get one of their own."""
 _MAX_ROWS: Final = 10_000
 _ROWS_PER_COMMIT: Final = 2_000
+_FAILURES: Final = 50
+"""Commits that may fail in the search for rows that cannot be stored: one among all of a commit takes eleven."""
 
 
 class _Stopped(Exception):
@@ -310,7 +312,7 @@ class Writer:
 
     def _commit_rows(self, rows: Sequence[Row]) -> None:
         """Write rows apart from the appends; those that cannot be stored are dropped, and no others with them."""
-        parts = [rows]
+        parts, failures = [rows], 0
         failure: Exception | None = None
         while parts:
             some = parts.pop()
@@ -325,6 +327,10 @@ class Writer:
                 break
             except Exception as error:  # noqa: BLE001  # one row that cannot be stored must not take others with it
                 failure, middle = error, len(some) // 2
+                failures += 1
+                if failures == _FAILURES:  # it is not one of them, but something about them all
+                    self._dropped.update(id(row) for part in (some, *parts) for row in part)
+                    break
                 if middle:
                     parts += [some[middle:], some[:middle]]
                 else:

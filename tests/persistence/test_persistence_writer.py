@@ -253,6 +253,26 @@ def test_rows_apart_are_not_waited_for_when_the_store_goes_away_meanwhile(store,
     assert log.events() == ["rows_dropped"]
 
 
+def test_rows_of_which_none_can_be_stored_are_not_tried_one_by_one(store, log):
+    """Two thousand commits would hold up every step."""
+    writer, outcomes = Writer(store, log=log), Outcomes()
+    tries: list[int] = []
+
+    def trouble(_batch: Any, rows: Sequence[Any]) -> None:
+        if rows:
+            tries.append(len(rows))
+            raise ValueError("odd")
+
+    store.trouble = trouble
+    writer.submit_rows([MetricRow(at, "m", 1.0, "s") for at in range(2_000)])
+    writer.submit(step(), outcomes)
+    writer.start()
+    assert outcomes.wait(1) == [Committed("c1", 1)]
+    assert writer.stop(SOON)
+    assert len(tries) <= 60
+    assert (writer.stats()["rows"], writer.stats()["rows_dropped"]) == (0, 2_000)
+
+
 def test_a_backlog_closes_the_doors_but_loses_no_step(store):
     writer = Writer(store, max_batch=2, max_pending=3)
     store.gate.clear()
