@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from agents.spec import Types
-from supervision.error_text import UNREADABLE, describe, read
+from supervision.error_text import UNREADABLE, describe, leaves, read
 
 READ: Final = (
     "status_code",
@@ -35,9 +35,9 @@ def facts(error: BaseException, *, transient: Types = (), permanent: Types = ())
     """Return an exception as data. Never raises, whatever the exception does when it is looked at."""
     try:
         told = _facts(error, transient, permanent)
-        leaves = _leaves(error) if isinstance(error, BaseExceptionGroup) and "error_class" not in told else []
-        if leaves:
-            told["leaves"] = [_facts(leaf, transient, permanent) for leaf in leaves]
+        members = _members(error) if isinstance(error, BaseExceptionGroup) and "error_class" not in told else []
+        if members:
+            told["leaves"] = [_facts(member, transient, permanent) for member in members]
     except BaseException:  # noqa: BLE001  # a hostile metaclass or `__class__`: only what cannot be hidden is told
         name = _clean(type.__getattribute__(type(error), "__name__"))
         return {"type": name, "text": UNREADABLE, "mro": [name, "builtins.Exception"]}
@@ -67,21 +67,9 @@ def _facts(error: BaseException, transient: Types, permanent: Types) -> dict[str
     return told
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """Return the members of a group and of those in it, one of each type before any second one."""
-    # As in supervision/errors.py: groups nest to any depth and may share members.
-    seen: set[int] = set()
-    todo: list[BaseException] = [group]
-    found: list[BaseException] = []
-    while todo:
-        one = todo.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        if isinstance(one, BaseExceptionGroup):
-            todo.extend(reversed(one.exceptions))
-        else:
-            found.append(one)
+def _members(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Return as many members as are told, one of each type before any second one."""
+    found = list(leaves(group))
     if len(found) <= _MAX_LEAVES:
         return found
     first = {type(leaf): leaf for leaf in reversed(found)}

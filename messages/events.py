@@ -219,32 +219,29 @@ def _second(seconds: int) -> str:
 
 def public_json(event: Event) -> bytes:
     """Return what `to_public` returns as JSON: it is sent for every event, to everybody who listens."""
-    head: dict[str, Any] = {"type": event.type}
-    if event.seq:
-        head["seq"] = event.seq
-    head["at"] = rfc3339(event.at)
-    head["conversation_id"] = event.conversation_id
-    head["request_id"] = event.request_id
-    head["cause"] = event.cause
     # In one pass over what is particular to it, in place of a copy as plain data and a pass over that.
     rest = type(event).__pydantic_serializer__.to_json(
         event, exclude=_left_out(event), exclude_none=isinstance(event, _SPARSE)
     )
-    start = to_json(head)
+    start = to_json(_head(event))
     return start if rest == b"{}" else start[:-1] + b"," + rest[1:]
 
 
 def to_public(event: Event) -> dict[str, Any]:
     """Return the flat JSON-ready object that clients see (INTERFACE: events out)."""
-    fields: dict[str, Any] = {"type": event.type}
-    if event.seq:
-        fields["seq"] = event.seq
-    fields["at"] = rfc3339(event.at)
-    fields["conversation_id"] = event.conversation_id
-    fields["request_id"] = event.request_id
-    fields["cause"] = event.cause
-    fields.update(event.model_dump(mode="json", exclude=_left_out(event), exclude_none=isinstance(event, _SPARSE)))
-    return fields
+    rest = event.model_dump(mode="json", exclude=_left_out(event), exclude_none=isinstance(event, _SPARSE))
+    return _head(event) | rest
+
+
+def _head(event: Event) -> dict[str, Any]:
+    return {
+        "type": event.type,
+        **({"seq": event.seq} if event.seq else {}),
+        "at": rfc3339(event.at),
+        "conversation_id": event.conversation_id,
+        "request_id": event.request_id,
+        "cause": event.cause,
+    }
 
 
 def _left_out(event: Event) -> set[str]:

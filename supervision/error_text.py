@@ -1,8 +1,9 @@
-"""The words of an exception, whatever it does when it is asked for them: clipped, printable, never raising."""
+"""What an exception says and holds, whatever it does when it is looked at: clipped, printable, never raising."""
 
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Iterator
 from typing import Any, Final
 
 MAX_TEXT: Final = 500
@@ -24,6 +25,22 @@ def describe(error: BaseException, inner: BaseException | None = None) -> str:
     if inner is not None:
         text = f"{text}: {type(inner).__name__}: {_words(inner)}"
     return clean(text) or type(error).__name__
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the members of a group and of those in it, each once, in order; of any other error, itself."""
+    # Groups nest to any depth and may share members, so neither recursion nor a plain walk is safe.
+    seen: set[int] = set()
+    todo = [error]
+    while todo:
+        one = todo.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, BaseExceptionGroup):
+            todo.extend(reversed(one.exceptions))
+        else:
+            yield one
 
 
 def clean(text: str) -> str:

@@ -12,12 +12,11 @@ import asyncio
 import errno
 import socket
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from supervision.error_text import UNREADABLE, describe, read
+from supervision.error_text import UNREADABLE, describe, leaves, read
 from supervision.retry_after import retry_after
 
 
@@ -66,18 +65,18 @@ def classify(
 
 def _classify(error: BaseException, transient: Types, permanent: Types, now_s: float | None) -> Classified:
     own = _override(error, transient, permanent)
-    leaves = [error] if own else list(_leaves(error))
-    judged = [_judge(leaf, transient, permanent) for leaf in leaves]
+    told = [error] if own else list(leaves(error))
+    judged = [_judge(leaf, transient, permanent) for leaf in told]
     worst = max(range(len(judged)), key=lambda i: _RANK[judged[i][0]])
-    waits = [wait for leaf in leaves if (wait := retry_after(leaf, now_s)) is not None]
-    inner = None if leaves[worst] is error else leaves[worst]
+    waits = [wait for leaf in told if (wait := retry_after(leaf, now_s)) is not None]
+    inner = None if told[worst] is error else told[worst]
     name = read(error, "error_type")
     return Classified(
         type=name[:100] if isinstance(name, str) and name else type(error).__name__,
         error_class=judged[worst][0],
         message=describe(error, inner),
         retry_after=max(waits, default=None),
-        counted=any(_status(leaf) != _TOO_MANY_REQUESTS for leaf in leaves),
+        counted=any(_status(leaf) != _TOO_MANY_REQUESTS for leaf in told),
         once=judged[worst][0] is ErrorClass.TRANSIENT and any(once for _, once in judged),
     )
 
@@ -86,21 +85,6 @@ _RANK: Final = {ErrorClass.TRANSIENT: 0, ErrorClass.PERMANENT: 1, ErrorClass.FAT
 _TOO_MANY_REQUESTS: Final = 429
 
 _Judgement = tuple[ErrorClass, bool]
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    # Groups nest to any depth and may share members, so neither recursion nor a plain walk is safe.
-    seen: set[int] = set()
-    todo = [error]
-    while todo:
-        one = todo.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        if isinstance(one, BaseExceptionGroup):
-            todo.extend(reversed(one.exceptions))
-        else:
-            yield one
 
 
 def _judge(error: BaseException, transient: Types, permanent: Types) -> _Judgement:
