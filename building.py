@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from os import getpid
 from typing import NamedTuple
@@ -96,10 +97,17 @@ def build_store(settings: Settings, kind: str | None = None) -> Store:
     )
 
 
+_SECRET = re.compile(r"(?<=//)[^/]*@|\bpassword\s*=\s*(?:'(?:\\.|[^'])*'|[^\s&]*)", re.IGNORECASE)
+"""In a URL, as a parameter of one, or in a Postgres connection string."""
+
+
 def store_address(settings: Settings, kind: str) -> str:
-    """Return what tells one store on a server from others, secrets included; nothing for a store without a server."""
+    """Return what tells one store on a server from others; nothing for a store without a server.
+
+    Passwords are left out: a changed one changes no store, and what is noted of this must not help to guess one.
+    """
     url = {"redis": settings.redis_url, "postgres": settings.postgres_dsn}.get(kind)
-    return "" if url is None else f"{kind} {settings.redis_prefix} {url.get_secret_value()}"
+    return "" if url is None else f"{kind} {settings.redis_prefix} {_SECRET.sub('', url.get_secret_value())}"
 
 
 def owner_name() -> str:
