@@ -55,7 +55,7 @@ from planning.remembered import RememberedPlans
 from planning.resolve import InvalidPlan
 from router import PlanRefused, Router
 from synthesis.template import TemplateSynthesizer
-from telemetry.rows import Measurement, Operation
+from telemetry.rows import Kinds
 from telemetry.systemd import ServiceManager
 from telemetry.telemetry import Telemetry
 from views import Check, Views
@@ -147,7 +147,7 @@ class Daemon:
         recoveries = self.store.count_recoveries()
         unfinished = self.store.unfinished()
         self.writer.start()
-        self.telemetry.use_sink(self._write_rows)
+        self.telemetry.use_sink(self.writer.submit_rows, Kinds(OperationRow, MetricRow))
         self.telemetry.collect(self._gauges)
         self.execution.start()
         router = self.router = Router(
@@ -404,11 +404,6 @@ class Daemon:
         if self.redis is not None:
             figures |= self.redis.gauges()
         return figures
-
-    def _write_rows(self, rows: list[Operation | Measurement]) -> int:
-        return self.writer.submit_rows(
-            [OperationRow(*row) if isinstance(row, Operation) else MetricRow(*row) for row in rows]
-        )
 
 
 BREAKER_STATES = ("closed", "half_open", "open")

@@ -13,7 +13,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ from conversation.children import Children, LookAgain, StopOverdue
 from conversation.compose import compose
 from conversation.parts import Parts
 from conversation.reception import Found, Reception, answer_to
-from conversation.reports import report
+from conversation.reports import reports
 from messages.agent import NodeResult, Progress, RetryDue
 from messages.conversation import Deadline, Quarantine, Submit
 from messages.events import AgentProgress, Journaled
@@ -224,8 +224,7 @@ class Supervisor(Actor):
         assert trouble is not None
         if isinstance(outcome, Committed):
             self._parts.publish(events)
-            for event in events:
-                report(event, self.log)
+            self._say(events)
         raise trouble
 
     def _passivate(self) -> None:
@@ -330,9 +329,13 @@ class Supervisor(Actor):
             for answer, what in step.answers:
                 answer(what)
             self._parts.publish(step.events)
-            for event in step.events:
-                report(event, self.log)
+            self._say(step.events)
         self._reconcile()
+
+    def _say(self, events: Sequence[Journaled]) -> None:
+        said = reports(events)
+        if said:
+            self.system.tell_logs({"actor": self.path, "conversation_id": self.conversation_id}, said)
 
     # Children
 

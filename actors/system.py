@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -33,6 +33,18 @@ class Log(Protocol):
         ...
 
 
+Said = tuple[str, dict[str, Any]]
+"""An event and its fields."""
+
+
+class Tell(Protocol):
+    """Where log events go that are gathered already."""
+
+    def __call__(self, common: dict[str, Any], said: Iterable[Said], level: str | None = None, /) -> None:
+        """Take events of one moment, each with the `common` fields besides its own, in dicts nobody else has."""
+        ...
+
+
 class ActorSystem:
     """Everything that runs together, and ends together with `stop`."""
 
@@ -43,11 +55,11 @@ class ActorSystem:
         clock: Clock | None = None,
         timers: TimerService | None = None,
         log: Log | None = None,
-        tell: Callable[[str, str | None, dict[str, Any]], None] | None = None,
+        tell: Tell | None = None,
         mailbox_limit: int | None = 1000,
         name: str = "orchestrator",
     ) -> None:
-        """`tell` does what `log` does, with event, level and fields as they are: a dict that nobody else has."""
+        """`tell` does what `log` does, and is asked instead of it."""
         self.name = name
         self.clock: Clock = clock or SystemClock()
         self.monotonic = self.clock.monotonic
@@ -65,7 +77,7 @@ class ActorSystem:
         self.stopping = False
         """Nothing new is started."""
         if tell is None and log is not None:
-            tell = partial(_log_as_call, log)
+            tell = partial(_log_as_calls, log)
         self._tell = tell
         # Reentrant: making a list of all actors may run finalizers, and those may start or end actors.
         self._lock = threading.RLock()
@@ -326,9 +338,13 @@ class ActorSystem:
 
     def tell_log(self, event: str, level: str | None, fields: dict[str, Any]) -> None:
         """Do what `emit` does, for fields that are gathered already."""
+        self.tell_logs({}, ((event, fields),), level)
+
+    def tell_logs(self, common: dict[str, Any], said: Sequence[Said], level: str | None = None) -> None:
+        """Log several events of one moment, each with the `common` fields besides its own."""
         if self._tell is not None:
             try:
-                self._tell(event, level, fields)
+                self._tell(common, said, level)
             except Exception:  # noqa: BLE001  # a broken log must not break the work
                 self.log_failures += 1
 
@@ -345,5 +361,6 @@ class ActorSystem:
         self.emit("timer_failed", level="error", error_type=type(error).__name__)
 
 
-def _log_as_call(log: Log, event: str, level: str | None, fields: dict[str, Any]) -> None:
-    log(event, level=level, **fields)
+def _log_as_calls(log: Log, common: dict[str, Any], said: Iterable[Said], level: str | None = None) -> None:
+    for event, fields in said:
+        log(event, level=level, **{**common, **fields})

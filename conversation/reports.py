@@ -2,108 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
-from messages.events import Journaled
+from messages.events import (
+    ConversationQuarantined,
+    Journaled,
+    MessageAccepted,
+    MessageRefused,
+    NodeFailed,
+    NodeRetrying,
+    NodeSucceeded,
+    PhaseChanged,
+    PlanFailed,
+    ReplySent,
+    SynthesisFailed,
+)
 
-Log = Callable[..., None]
-
-
-def report(event: Journaled, log: Log) -> None:
-    """Say one event; names and fields are those of telemetry/catalogue.py."""
-    say = _REPORTS.get(event.type)
-    if say is not None:
-        say(event, log)
-
-
-def _accepted(event: Any, log: Log) -> None:
-    log("message_accepted", request_id=event.request_id, message_id=event.message_id, seq=event.seq)
-
-
-def _refused(event: Any, log: Log) -> None:
-    log("message_refused", request_id=event.request_id, message_id=event.message_id, code=event.code)
+Said = tuple[str, dict[str, Any]]
+"""An event of the log and its fields."""
 
 
-def _moved(event: Any, log: Log) -> None:
-    log(
-        "state_transition",
-        request_id=event.request_id,
-        from_state=event.from_phase,
-        to_state=event.to_phase,
-        trigger=event.cause,
-    )
+def reports(events: Sequence[Journaled]) -> list[Said]:
+    """Return what the log says of some events; names and fields are those of telemetry/catalogue.py."""
+    said: list[Said] = []
+    for event in events:
+        made = _REPORTS.get(type(event))
+        if made is not None:
+            said.append(made(event))
+    return said
 
 
-def _succeeded(event: Any, log: Log) -> None:
-    log(
-        "agent_call",
-        request_id=event.request_id,
-        node_id=event.node,
-        agent=event.agent,
-        attempt=event.attempt,
-        success=True,
-        duration_ms=event.duration_ms,
-        cached=event.cached,
-    )
+def _accepted(event: MessageAccepted) -> Said:
+    return "message_accepted", {"request_id": event.request_id, "message_id": event.message_id, "seq": event.seq}
 
 
-def _failed(event: Any, log: Log) -> None:
-    log(
-        "agent_call",
-        request_id=event.request_id,
-        node_id=event.node,
-        agent=event.agent,
-        attempt=event.attempt,
-        success=False,
-        error_type=event.error.type,
-        error_class=event.error.error_class,
-        error_message=event.error.message,
-    )
+def _refused(event: MessageRefused) -> Said:
+    return "message_refused", {"request_id": event.request_id, "message_id": event.message_id, "code": event.code}
 
 
-def _retrying(event: Any, log: Log) -> None:
-    log(
-        "error",
-        request_id=event.request_id,
-        node_id=event.node,
-        agent=event.agent,
-        retry_count=event.attempt - 1,
-        retry_delay=event.delay,
-        rule=event.reason,
-    )
+def _moved(event: PhaseChanged) -> Said:
+    return "state_transition", {
+        "request_id": event.request_id,
+        "from_state": event.from_phase,
+        "to_state": event.to_phase,
+        "trigger": event.cause,
+    }
 
 
-def _attempt_failed(event: Any, log: Log) -> None:
-    log(
-        "error",
-        request_id=event.request_id,
-        where=event.type.partition(".")[0],
-        error_type=event.error.type,
-        error_class=event.error.error_class,
-        error_message=event.error.message,
-        retry_count=event.attempt,
-        retry_delay=event.delay,
-    )
+def _succeeded(event: NodeSucceeded) -> Said:
+    return "agent_call", {
+        "request_id": event.request_id,
+        "node_id": event.node,
+        "agent": event.agent,
+        "attempt": event.attempt,
+        "success": True,
+        "duration_ms": event.duration_ms,
+        "cached": event.cached,
+    }
 
 
-def _replied(event: Any, log: Log) -> None:
-    log("reply_sent", request_id=event.request_id, status=event.status, missing=[m.node for m in event.missing])
+def _failed(event: NodeFailed) -> Said:
+    return "agent_call", {
+        "request_id": event.request_id,
+        "node_id": event.node,
+        "agent": event.agent,
+        "attempt": event.attempt,
+        "success": False,
+        "error_type": event.error.type,
+        "error_class": event.error.error_class,
+        "error_message": event.error.message,
+    }
 
 
-def _quarantined(event: Any, log: Log) -> None:
-    log("conversation_quarantined", reason=event.reason)
+def _retrying(event: NodeRetrying) -> Said:
+    return "error", {
+        "request_id": event.request_id,
+        "node_id": event.node,
+        "agent": event.agent,
+        "retry_count": event.attempt - 1,
+        "retry_delay": event.delay,
+        "rule": event.reason,
+    }
 
 
-_REPORTS: dict[str, Callable[[Any, Log], None]] = {
-    "message.accepted": _accepted,
-    "message.refused": _refused,
-    "phase.changed": _moved,
-    "node.succeeded": _succeeded,
-    "node.failed": _failed,
-    "node.retrying": _retrying,
-    "plan.failed": _attempt_failed,
-    "synthesis.failed": _attempt_failed,
-    "reply.sent": _replied,
-    "conversation.quarantined": _quarantined,
+def _attempt_failed(event: PlanFailed | SynthesisFailed) -> Said:
+    return "error", {
+        "request_id": event.request_id,
+        "where": event.type.partition(".")[0],
+        "error_type": event.error.type,
+        "error_class": event.error.error_class,
+        "error_message": event.error.message,
+        "retry_count": event.attempt,
+        "retry_delay": event.delay,
+    }
+
+
+def _replied(event: ReplySent) -> Said:
+    missing = [branch.node for branch in event.missing]
+    return "reply_sent", {"request_id": event.request_id, "status": event.status, "missing": missing}
+
+
+def _quarantined(event: ConversationQuarantined) -> Said:
+    return "conversation_quarantined", {"reason": event.reason}
+
+
+_REPORTS: Final[dict[type[Journaled], Callable[[Any], Said]]] = {
+    MessageAccepted: _accepted,
+    MessageRefused: _refused,
+    PhaseChanged: _moved,
+    NodeSucceeded: _succeeded,
+    NodeFailed: _failed,
+    NodeRetrying: _retrying,
+    PlanFailed: _attempt_failed,
+    SynthesisFailed: _attempt_failed,
+    ReplySent: _replied,
+    ConversationQuarantined: _quarantined,
 }

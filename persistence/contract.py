@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from messages.frozen import frozen
 
@@ -121,8 +121,7 @@ class ErrorRow:
     """Seconds until the next attempt; None when there is none."""
 
 
-@frozen
-class OperationRow:
+class OperationRow(NamedTuple):
     """One notable operation, for `orchestrator_operation_logs`; written in batches, never waited for."""
 
     at: int
@@ -133,8 +132,7 @@ class OperationRow:
     fields: dict[str, Any]
 
 
-@frozen
-class MetricRow:
+class MetricRow(NamedTuple):
     """One measurement, for `orchestrator_performance_metrics`; written in batches, never waited for."""
 
     at: int

@@ -479,10 +479,10 @@ def _write_rows(writer: sqlite3.Connection, rows: Sequence[Row]) -> None:
     metrics: list[Any] = []
     for row in rows:
         if isinstance(row, OperationRow):
-            fields = to_json(row.fields, fallback=str).decode()
-            operations.append((row.at, row.event, row.level, row.conversation_id, row.request_id, fields))
+            *columns, fields = row
+            operations.append((*columns, to_json(fields, fallback=str).decode()))
         elif isinstance(row, MetricRow):
-            metrics.append((row.at, row.name, row.value, row.unit, row.conversation_id, row.agent))
+            metrics.append(row)
         else:
             writer.execute(sql.DEAD_LETTER, (row.at, row.address, row.reason, row.kind, row.body))
     _insert(writer, sql.OPERATION, operations)

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Final
 
 from persistence.contract import (
@@ -152,7 +153,7 @@ class Writer:
 
     def submit_rows(self, rows: Sequence[OperationRow | MetricRow]) -> int:
         """Do for each what `submit_row` does; return how many, the first ones, were taken."""
-        return self._take_rows([(row, None) for row in rows], _ROWS_WAIT)
+        return self._take_rows([*zip(rows, repeat(None))], _ROWS_WAIT)
 
     def _take_rows(self, rows: Sequence[tuple[Row, RowDone | None]], wait: float) -> int:
         with self._changed:

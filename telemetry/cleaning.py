@@ -26,7 +26,8 @@ MAX_DEPTH: Final = 5
 
 MASK: Final = "***"
 
-_PLAIN: Final = frozenset({bool, int, float, type(None)})
+PLAIN: Final = frozenset({bool, int, float, type(None)})
+"""Types of values that nobody can change and that take little room."""
 _WRITTEN: Final = (PurePath, UUID, date, time, Decimal)
 """Types whose own text is short and runs no code of ours or of an agent."""
 
@@ -43,7 +44,7 @@ def _freeze(value: Any, depth: int, room: list[int]) -> Any:
     kind = type(value)
     if kind is str:
         return value if len(value) <= _KEPT else value[:_KEPT]
-    if kind in _PLAIN:
+    if kind in PLAIN:
         return _number(value)
     if isinstance(value, str):
         return str.__getitem__(value, slice(0, _KEPT))
@@ -194,17 +195,16 @@ class Cleaner:
         self._short = lru_cache(maxsize=4_096)(self._clean)
         self._keys: dict[str, tuple[str, bool, bool]] = {}
 
-    def __call__(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a clean copy of a frozen entry; message texts are kept only when its level is debug."""
-        hide = entry.get("level") != "debug"
+    def __call__(self, entry: Mapping[str, Any], *, hide: bool = True) -> dict[str, Any]:
+        """Return a clean copy of a frozen entry; message texts are kept unless `hide` says that they are not."""
         keys, short = self._keys, self._short
         clean: dict[str, Any] = {}
         # Some twenty entries for a request pass through here: whatever is usual is decided without a further call.
         for key, value in entry.items():
             name, secret, private = keys.get(key) or self._look_at(key)
             kind = type(value)
-            if kind in _PLAIN:
-                clean[name] = value
+            if kind in PLAIN:
+                clean[name] = value if kind is not float or isfinite(value) else str(value)
             elif kind is str and not secret and not (private and hide):
                 clean[name] = short(value) if len(value) <= _SHORT else self._clean(value)
             else:

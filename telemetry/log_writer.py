@@ -26,8 +26,8 @@ _PATIENCE_MS: Final = 500
 class Entries(Protocol):
     """What becomes of the entries, in the writer's thread."""
 
-    def render(self, item: Any) -> str | None:
-        """Return the item's line without its end, or None when it has none."""
+    def render(self, item: Any) -> list[str]:
+        """Return the item's lines without their ends."""
 
     def lost(self, count: int, reason: str) -> str:
         """Return the line that says so many lines were lost."""
@@ -126,12 +126,9 @@ class LogWriter:
 
     def _render(self, item: Any, lines: list[str]) -> None:
         try:
-            line = self._entries.render(item)
+            lines.extend(self._entries.render(item))
         except Exception:  # noqa: BLE001  # an entry that cannot be rendered must not end the log; it is counted
             self.unreadable += 1
-        else:
-            if line is not None:
-                lines.append(line)
 
     def _write(self, lines: list[str]) -> None:
         if not lines:

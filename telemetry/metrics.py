@@ -165,8 +165,9 @@ class _Mover:
         self.meaning = rule.meaning
         self.labels = tuple(rule.labels)
         self._fields = tuple(rule.labels.values())
+        self._only = self._fields[0] if len(self._fields) == 1 else None
         self._tallies: dict[Any, list[float]] = {}
-        """By the fields as they come; several of them can share the tally of a label's text."""
+        """By the fields as they come, or the only one; several of them can share the tally of a label's text."""
         self._shown: dict[tuple[str, ...], list[float]] = {}
         self._seen: tuple[set[str], ...] = tuple(set() for _ in self._fields)
         self._lock = threading.Lock()
@@ -180,6 +181,9 @@ class _Mover:
 
     def _found(self, fields: Mapping[str, Any]) -> list[float] | None:
         try:
+            if self._only is not None:  # as nearly always
+                only = fields.get(self._only)
+                return self._tallies.get(only) or self._tally((only,))
             key = tuple([fields.get(name) for name in self._fields])
             return self._tallies.get(key) or self._tally(key)
         except TypeError:  # a label's value that cannot be a key cannot be a label either
@@ -191,7 +195,7 @@ class _Mover:
             tally = self._shown.setdefault(labels, self._nothing())
             # Beyond the bound the way to `other` is not remembered, or it would grow without end itself.
             if "other" not in labels:
-                self._tallies[key] = tally
+                self._tallies[key if self._only is None else key[0]] = tally
             return tally
 
     @staticmethod

@@ -1,11 +1,11 @@
 """What goes to the store's tables: rows made from clean log entries.
 
-Each has the fields of the persistence record of that name, in its order; the composition root turns one into the other.
+Each has the fields of the persistence record of that name, in its order; the composition root says that it wants those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 
@@ -32,8 +32,14 @@ class Measurement(NamedTuple):
     agent: str | None
 
 
-Row = Operation | Measurement
-Sink = Callable[[list[Row]], int]
+class Kinds(NamedTuple):
+    """What rows are made as: called with the fields of `Operation` and of `Measurement`."""
+
+    operation: Callable[[int, str, str, str | None, str | None, dict[str, Any]], Any] = Operation
+    measurement: Callable[[int, str, float, str, str | None, str | None], Any] = Measurement
+
+
+Sink = Callable[[list[Any]], int]
 """Takes rows and returns how many, the first ones, if not all; it must not wait. Called from one thread."""
 
 _MEASURED: Final = {
@@ -45,18 +51,22 @@ _MEASURED: Final = {
 """Events whose `duration_ms` is a measurement of that name."""
 
 
-def rows_of(at: float, entry: dict[str, Any]) -> Iterator[Row]:
-    """Yield the rows for an entry; `at` is seconds since the epoch. The entry belongs to the first of them then."""
-    milliseconds = round(at * 1_000)
-    event = entry.pop("event")
-    conversation_id = _name(entry.pop("conversation_id", None))
-    request_id = _name(entry.pop("request_id", None))
-    yield Operation(milliseconds, event, entry.pop("level"), conversation_id, request_id, entry)
+def add_rows(
+    rows: list[Any], kinds: Kinds, at: int, event: str, level: str, head: dict[str, Any], entry: dict[str, Any]
+) -> None:
+    """Add the rows for an entry with the fields of `head` besides its own; the entry is not used again."""
+    conversation_id = _name(entry.pop("conversation_id", None) or head.get("conversation_id"))
+    request_id = _name(entry.pop("request_id", None) or head.get("request_id"))
+    fields = {**head, **entry}
+    fields.pop("conversation_id", None)
+    fields.pop("request_id", None)
+    rows.append(kinds.operation(at, event, level, conversation_id, request_id, fields))
     name = _MEASURED.get(event)
     if name is not None:
         value = entry.get("duration_ms")
-        if isinstance(value, (int, float)):
-            yield Measurement(milliseconds, name, float(value), "ms", conversation_id, _name(entry.get("agent")))
+        if type(value) is float or type(value) is int:
+            measured = kinds.measurement(at, name, float(value), "ms", conversation_id, _name(entry.get("agent")))
+            rows.append(measured)
 
 
 def _name(value: Any) -> str | None:

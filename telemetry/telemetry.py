@@ -15,12 +15,12 @@ from typing import Any, Final, TextIO
 from structlog.contextvars import get_contextvars
 
 from telemetry.catalogue import EVENTS, REPEATING, Event, level_of
-from telemetry.cleaning import Cleaner, freeze
+from telemetry.cleaning import PLAIN, Cleaner, freeze
 from telemetry.log_writer import LogWriter
 from telemetry.metrics import Metrics, Source
 from telemetry.rendering import moment, renderer
 from telemetry.repeats import WINDOW, Repeats
-from telemetry.rows import Row, Sink, rows_of
+from telemetry.rows import Kinds, Sink, add_rows
 
 LEVELS: Final[Mapping[str, int]] = {
     "debug": logging.DEBUG,
@@ -34,6 +34,9 @@ _SHORT: Final = 256
 """Characters of a text that needs no second look in the caller's thread."""
 
 _LINE, _ROW = 1, 2
+
+Said = tuple[str, dict[str, Any]]
+"""An event's name and its fields."""
 
 
 class Telemetry:
@@ -58,7 +61,8 @@ class Telemetry:
         self._now = now
         self._render = renderer(structured=structured)
         self._sink = sink
-        self._rows: list[Row] = []
+        self._kinds = Kinds()
+        self._rows: list[Any] = []
         self._rows_dropped = 0
         self._untold = 0
         self._repeats = Repeats()
@@ -81,9 +85,9 @@ class Telemetry:
             self._cleaner = Cleaner(secrets)
         self._ways = {}
 
-    def use_sink(self, sink: Sink | None) -> None:
-        """Hand rows to `sink` from now on: the store is opened after the log."""
-        self._sink = sink
+    def use_sink(self, sink: Sink | None, kinds: Kinds | None = None) -> None:
+        """Hand rows, made as `kinds`, to `sink` from now on: the store is opened after the log."""
+        self._sink, self._kinds = sink, kinds or Kinds()
         self._ways = {}
 
     # The hook
@@ -93,33 +97,34 @@ class Telemetry:
 
         `level` overrides the catalogue's. Ids bound with `structlog.contextvars` in the calling context go along.
         """
-        self.tell(event, level, fields)
+        self.tell({}, ((event, fields),), level)
 
-    def tell(self, event: str, level: str | None, fields: dict[str, Any]) -> None:
-        """Do what `log` does, with fields that nobody else has."""
+    def tell(self, common: dict[str, Any], said: Iterable[Said], level: str | None = None) -> None:
+        """Do what `log` does for all that is said in one moment, each with the `common` fields besides its own.
+
+        The dicts become the log's; whoever tells does not use them again.
+        """
         try:
-            way = self._ways.get((event, level)) or self._way(event, level)
-            if event == "agent_call" and "outcome" not in fields:
-                fields["outcome"] = _outcome(fields)
-            elif event == "rows_dropped":  # it took them, and the store could not
-                self._rows_dropped += int(fields.get("rows", 0))
-            for move in way.movers:
-                move(fields)
-            if way.does:
-                self._put(way, event, fields)
+            kept: list[tuple[_Way, dict[str, Any]]] = []
+            for event, fields in said:
+                way = self._ways.get((event, level)) or self._way(event, level)
+                if event == "agent_call" and "outcome" not in fields:
+                    fields["outcome"] = _outcome(fields)
+                elif event == "rows_dropped":  # it took them, and the store could not
+                    self._rows_dropped += int(fields.get("rows", 0))
+                for move in way.movers:
+                    move(fields)
+                if way.does:
+                    _bound(fields)
+                    kept.append((way, fields))
+            if kept:
+                _bound(common)
+                context = get_contextvars()
+                if context:
+                    common = {key: freeze(value) for key, value in context.items()} | common
+                self._writer.put((self._now(), common, kept))
         except Exception:  # noqa: BLE001  # whoever tells what happens must not suffer from it; it is counted
             self._untold += 1
-
-    def _put(self, way: _Way, event: str, fields: dict[str, Any]) -> None:
-        for key, value in fields.items():
-            kind = type(value)
-            if kind is not int and kind is not bool and (kind is not str or len(value) > _SHORT):
-                fields[key] = freeze(value)
-        bound = get_contextvars()
-        if bound:
-            fields = {key: freeze(value) for key, value in bound.items()} | fields
-        fields["event"], fields["level"] = event, way.level
-        self._writer.put((way, self._now(), fields))
 
     def _way(self, event: str, level: str | None) -> _Way:
         # Held here, so that what was decided under settings that a reload has just replaced is not kept.
@@ -131,7 +136,8 @@ class Telemetry:
         line = _LINE if told and number >= self.level else 0
         row = _ROW if told and "stored" in spec.marks and self._sink is not None else 0
         limited = number >= logging.WARNING or event in REPEATING
-        way = _Way(name if name in LEVELS else "warning", line | row, self.metrics.movers(event), limited=limited)
+        name = name if name in LEVELS else "warning"
+        way = _Way(self._cleaner.text(event), name, line | row, self.metrics.movers(event), limited=limited)
         # Names come from our own code, but a mistake there must not fill the memory.
         if len(ways) < 1_000:
             ways[event, level] = way
@@ -169,19 +175,20 @@ class Telemetry:
 
     # The writer's thread
 
-    def render(self, item: tuple[_Way, float, dict[str, Any]]) -> str | None:
-        """Clean an entry; keep its rows; return its line, if it has one."""
-        way, at, raw = item
-        entry = self._cleaner(raw)
-        if way.does == _ROW:
-            self._rows.extend(rows_of(at, entry))
-            return None
-        if way.does & _ROW:
-            self._rows.extend(rows_of(at, dict(entry)))
-        if way.limited and not self._repeats.allows(entry["event"], at):
-            return None
-        entry["timestamp"] = moment(at)
-        return self._render(entry)
+    def render(self, item: _Item) -> list[str]:
+        """Clean what was said in one moment; keep its rows; return its lines."""
+        at, common, said = item
+        lines: list[str] = []
+        head = self._cleaner(common, hide=said[0][0].level != "debug")
+        milliseconds = round(at * 1_000)
+        for way, raw in said:
+            entry = self._cleaner(raw, hide=way.level != "debug")
+            if way.does & _LINE and (not way.limited or self._repeats.allows(way.event, at)):
+                whole = {**head, **entry, "event": way.event, "level": way.level, "timestamp": moment(at)}
+                lines.append(self._render(whole))
+            if way.does & _ROW:
+                add_rows(self._rows, self._kinds, milliseconds, way.event, way.level, head, entry)
+        return lines
 
     def lost(self, count: int, reason: str) -> str:
         """Return the line that says so many lines were lost."""
@@ -220,11 +227,19 @@ class Telemetry:
 class _Way:
     """What becomes of one event at one level under the present settings."""
 
-    __slots__ = ("does", "level", "limited", "movers")
+    __slots__ = ("does", "event", "level", "limited", "movers")
 
     def __init__(
-        self, level: str, does: int, movers: tuple[Callable[[Mapping[str, Any]], None], ...], *, limited: bool
+        self,
+        event: str,
+        level: str,
+        does: int,
+        movers: tuple[Callable[[Mapping[str, Any]], None], ...],
+        *,
+        limited: bool,
     ) -> None:
+        self.event = event
+        """Its name, clean."""
         self.level = level
         self.does = does
         self.movers = movers
@@ -232,7 +247,18 @@ class _Way:
         """Whether only so many lines of it are written in a time."""
 
 
+_Item = tuple[float, dict[str, Any], list[tuple[_Way, dict[str, Any]]]]
+"""What waits for the writer: when, the fields in common, and what was said."""
+
 _UNKNOWN: Final = Event("warning", "Nobody catalogued it.")
+
+
+def _bound(fields: dict[str, Any]) -> None:
+    """Copy what somebody may still change, and cut what is long."""
+    for key, value in fields.items():
+        kind = type(value)
+        if kind not in PLAIN and (kind is not str or len(value) > _SHORT):
+            fields[key] = freeze(value)
 
 
 def _outcome(fields: Mapping[str, Any]) -> str:

@@ -123,7 +123,10 @@ def test_a_secret_is_masked_before_a_text_is_cut():
 def test_what_people_said_is_shown_at_debug_only(key):
     """Message texts and results are nobody's business but theirs."""
     for level, shown in (("debug", True), ("info", False), ("error", False)):
-        entry = Cleaner()({"event": "agent_progress", "level": level, key: "hello you", "nested": {key: ["hello you"]}})
+        entry = Cleaner()(
+            {"event": "agent_progress", "level": level, key: "hello you", "nested": {key: ["hello you"]}},
+            hide=level != "debug",
+        )
         assert ("hello" in json.dumps(entry)) is shown
 
 
