@@ -36,11 +36,12 @@ from messages.lifecycle import ChildFailed, ChildStopped, Crash, Passivate, Reco
 from messages.planning import PlanReady
 from messages.synthesis import Synthesized
 from persistence.contract import AppendRefused, Committed, Loaded
-from workflow.decide import take
+from workflow.decide import tell
 from workflow.errors import NotTaken
 from workflow.memory import Memory
 from workflow.phases import Incoming
 from workflow.state import Phase, State
+from workflow.step import Step
 
 
 class StepRefused(Exception):
@@ -61,7 +62,7 @@ class FromStore:
 
 
 @dataclass(slots=True)
-class _Step:
+class _Sent:
     """One step on its way to the journal."""
 
     state: State
@@ -84,7 +85,7 @@ class Supervisor(Actor):
         self._durable: State | None = None
         self._memory = Memory()
         self._snapshot_seq = 0
-        self._pending: list[_Step] = []  # a few at most, and an empty deque costs 600 bytes
+        self._pending: list[_Sent] = []  # a few at most, and an empty deque costs 600 bytes
         self._parts = parts
         self._quarantine = quarantine
         self._cut_off = False
@@ -258,30 +259,29 @@ class Supervisor(Actor):
         if self._cut_off and messages and isinstance(messages[0], Resume):
             self._cut_off = False
             self.tell_core(Recovered())
-        before = self.state
-        state, events = before, []
+        before = self.state.seq
+        step = Step(self.state, self.system.clock.now_ms(), self._parts.limits)
         causes: list[Incoming] = []
-        now, limits = self.system.clock.now_ms(), self._parts.limits
         for message in messages:
             try:
-                more, state = take(state, message, now, limits)
+                tell(step, message)
             except NotTaken as refusal:
                 if submit is not None:
                     submit.answer(Refused(code=refusal.code, detail=refusal.reason))
                 else:
                     self.system.dead_letters.add(self.path, refusal.reason, message)
             else:
-                events += more
                 causes.append(message)
+        events = step.events
         if not events:
             return
-        if state.phase is Phase.SYNTHESIZING and self._parts.compose is not None:
-            more, state = compose(state, self._parts.compose, now, limits)
-            events += more
+        if step.state.phase is Phase.SYNTHESIZING and self._parts.compose is not None:
+            compose(step, self._parts.compose)
+        state = step.state
         memory, note = journal.remember(self._memory, events, state, self._parts.memory_limits)
         due = journal.snapshot_due(state, self._snapshot_seq, self._parts.snapshot_every)
         append = journal.append(
-            before.seq,
+            before,
             events,
             state,
             causes=causes,
@@ -296,7 +296,7 @@ class Supervisor(Actor):
             self._snapshot_seq = state.seq
         self._reception.note(events, submit, 0 if self._durable is None else self._durable.seq)
         answers = [] if submit is None else [(submit.answer, answer_to(self.conversation_id, submit, events))]
-        self._pending.append(_Step(state, events, answers))
+        self._pending.append(_Sent(state, events, answers))
         self._reception.served()
         self._parts.submit(append, self.tell_self)
 

@@ -9,23 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from messages.events import Journaled
 from messages.synthesis import Synthesize, Synthesized
-from workflow.decide import take
-from workflow.state import State
-from workflow.step import Limits
+from workflow.decide import tell
+from workflow.step import Step
 from workflow.wanted import synthesize
 
 
-def compose(
-    state: State, write: Callable[[Synthesize], Any], now: int, limits: Limits
-) -> tuple[list[Journaled], State]:
-    """Return the events of the reply and the state after them; none, and the same state, when it cannot be worded."""
-    request = state.request
+def compose(step: Step, write: Callable[[Synthesize], Any]) -> None:
+    """Add the events of the reply to a step, or nothing when it cannot be worded."""
+    request = step.state.request
     if request is None or request.synthesis.failures:
-        return [], state
+        return
     try:
-        text = write(synthesize(state, ""))
+        text = write(synthesize(step.state, ""))
     except Exception:  # noqa: BLE001  # the same error comes again from the actor, and is judged there
-        return [], state
-    return take(state, Synthesized(request.request_id, 1, text), now, limits)
+        return
+    tell(step, Synthesized(request.request_id, 1, text))

@@ -1,7 +1,7 @@
 """What a message means: `decide(state, message, now) -> events`, with one handler per message of the table.
 
 A handler records what happened; workflow/onward.py derives what follows. A message that means nothing here raises one
-of workflow/errors.py and changes nothing.
+of workflow/errors.py before anything is recorded.
 """
 
 from __future__ import annotations
@@ -49,13 +49,19 @@ def decide(state: State, message: Incoming, now: int, limits: Limits = DEFAULT_L
 
 def take(state: State, message: Incoming, now: int, limits: Limits = DEFAULT_LIMITS) -> tuple[list[Journaled], State]:
     """Do what `decide` does and return the state the events lead to as well, which saves folding them again."""
-    rule = TABLE[state.phase].get(type(message))
+    step = Step(state, now, limits)
+    tell(step, message)
+    return step.events, step.state
+
+
+def tell(step: Step, message: Incoming) -> None:
+    """Let a step take one more message. Raises what `decide` raises, and the step is as it was then."""
+    rule = TABLE[step.state.phase].get(type(message))
     if rule is None:
-        raise Illegal(f"{_say(message)} means nothing while the conversation is {state.phase}")
-    step = Step(state, now, limits, rule)
+        raise Illegal(f"{_say(message)} means nothing while the conversation is {step.state.phase}")
+    step.begin(rule)
     HANDLERS[rule.handler](step, message)
     go_onward(step)
-    return step.events, step.state
 
 
 def _say(message: Incoming) -> str:
@@ -94,7 +100,7 @@ def _accept(step: Step, message: Accept) -> None:
     if message.plan is not None:
         _draft(step, message.request_id, message.plan.nodes, message.plan.answer, "client")
     if ahead:
-        step.cause = accepted.seq
+        step.cause = accepted
         reply(step, Phase.CANCELLED, "cancelled", forgotten=policy == "rollback", because="a newer message took over")
 
 

@@ -189,40 +189,22 @@ _ONWARD: Final[dict[Phase, Callable[[Step], bool]]] = {
 
 def _execute(step: Step) -> bool:
     """Skip what can no longer run, start what can, and move to the phase that fits; True when nothing follows."""
-    while True:
-        ready, hopeless = _survey(step.request.nodes)
-        for node_id, reason in hopeless:
+    while (survey := _Survey(step.request.nodes)).hopeless:
+        for node_id, reason in survey.hopeless:
             step.add(NodeSkipped, node=node_id, agent=step.node(node_id).agent, reason=reason)
-        if not hopeless:
-            break
-    running, open_ones, succeeded, failed = _tally(step.request.nodes)
-    if not open_ones:
-        if succeeded:
+    ready = survey.ready
+    if not survey.open:
+        if survey.succeeded:
             step.move(Phase.SYNTHESIZING)
         else:
             reply(step, Phase.FAILED, "failed")
         return False
     if ready or step.state.phase not in _EXECUTING:
-        wide = running + len(ready) >= step.limits.parallel_threshold
+        wide = survey.running + len(ready) >= step.limits.parallel_threshold
         step.move(Phase.EXECUTING_PARALLEL if wide else Phase.EXECUTING_SINGLE)
     for node_id in ready:
         start(step, node_id, step.node(node_id).agent)
-    return not failed
-
-
-def _tally(nodes: dict[str, Node]) -> tuple[int, bool, bool, bool]:
-    """Return how many run, and whether any is not settled, succeeded, failed."""
-    running, open_ones, succeeded, failed = 0, False, False, False
-    for node in nodes.values():
-        status = node.status
-        if status is _SUCCEEDED:
-            succeeded = True
-        elif status is _FAILED:
-            failed = True
-        elif status is not _SKIPPED:
-            open_ones = True
-            running += status is _RUNNING
-    return running, open_ones, succeeded, failed
+    return not survey.failed
 
 
 _EXECUTING: Final = frozenset({Phase.EXECUTING_SINGLE, Phase.EXECUTING_PARALLEL})
@@ -230,28 +212,48 @@ _PENDING, _RUNNING, _SUCCEEDED = NodeStatus.PENDING, NodeStatus.RUNNING, NodeSta
 _FAILED, _SKIPPED = NodeStatus.FAILED, NodeStatus.SKIPPED
 
 
-def _survey(nodes: dict[str, Node]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return the pending nodes that may start, and those that never can with the reason."""
-    ready: list[str] = []
-    hopeless: list[tuple[str, str]] = []
-    for key, node in nodes.items():
-        if node.status is not _PENDING:
-            continue
+class _Survey:
+    """Where the nodes of a plan stand, seen in one pass."""
+
+    __slots__ = ("failed", "hopeless", "open", "ready", "running", "succeeded")
+
+    def __init__(self, nodes: dict[str, Node]) -> None:
+        self.ready: list[str] = []
+        """Pending, and may start."""
+        self.hopeless: list[tuple[str, str]] = []
+        """Pending, and never can, with the reason."""
+        self.running = 0
+        self.succeeded = self.failed = self.open = False
+        """Whether any has succeeded, has failed, is not settled."""
+        for key, node in nodes.items():
+            status = node.status
+            if status is _SUCCEEDED:
+                self.succeeded = True
+            elif status is _FAILED:
+                self.failed = True
+            elif status is not _SKIPPED:
+                self.open = True
+                if status is _RUNNING:
+                    self.running += 1
+                elif status is _PENDING:
+                    self._look_at(key, node, nodes)
+
+    def _look_at(self, key: str, node: Node, nodes: dict[str, Node]) -> None:
         spec = node.spec
         done = 0
         lost: list[str] = []
         for dep in spec.depends_on:
             other = nodes.get(dep)
-            if other is None or other.status is _FAILED or other.status is _SKIPPED:
-                lost.append(dep)
-            elif other.status is _SUCCEEDED:
+            status = _FAILED if other is None else other.status
+            if status is _SUCCEEDED:
                 done += 1
+            elif status is _FAILED or status is _SKIPPED:
+                lost.append(dep)
         if done >= spec.need:
-            ready.append(key)
+            self.ready.append(key)
         elif len(spec.depends_on) - len(lost) < spec.need:
             verb = "was skipped" if all(_was_skipped(nodes, dep) for dep in lost) else "failed"
-            hopeless.append((key, f"needs {', '.join(lost)}, which {verb}"))
-    return ready, hopeless
+            self.hopeless.append((key, f"needs {', '.join(lost)}, which {verb}"))
 
 
 def _was_skipped(nodes: dict[str, Node], dep: str) -> bool:

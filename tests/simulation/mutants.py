@@ -481,7 +481,7 @@ def _() -> list[Patch]:
 
 @mutant("a join starts one dependency too early")
 def _() -> list[Patch]:
-    old = workflow.onward._survey
+    old = workflow.onward._Survey
 
     def eager(nodes: Any) -> Any:
         return old(
@@ -491,23 +491,24 @@ def _() -> list[Patch]:
             }
         )
 
-    return [(workflow.onward, "_survey", eager)]
+    return [(workflow.onward, "_Survey", eager)]
 
 
 @mutant("a join gives up one dependency too early")
 def _() -> list[Patch]:
-    old = workflow.onward._survey
+    old = workflow.onward._Survey
 
     def timid(nodes: Any) -> Any:
-        ready, hopeless = old(nodes)
+        survey = old(nodes)
         lost = (NodeStatus.FAILED, NodeStatus.SKIPPED)
         for key, node in nodes.items():
             gone = any(dep in nodes and nodes[dep].status in lost for dep in node.spec.depends_on)
-            if node.status is NodeStatus.PENDING and gone and key not in dict(hopeless):
-                hopeless = [*hopeless, (key, "given up")]
-        return [key for key in ready if key not in dict(hopeless)], hopeless
+            if node.status is NodeStatus.PENDING and gone and key not in dict(survey.hopeless):
+                survey.hopeless.append((key, "given up"))
+        survey.ready = [key for key in survey.ready if key not in dict(survey.hopeless)]
+        return survey
 
-    return [(workflow.onward, "_survey", timid)]
+    return [(workflow.onward, "_Survey", timid)]
 
 
 @mutant("no fallback is asked")
