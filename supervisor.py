@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from pykka import ActorDeadError
 
@@ -29,7 +29,7 @@ from conversation.reception import Found, Reception, answer_to
 from conversation.reports import reports
 from messages.agent import NodeResult, Progress, RetryDue
 from messages.conversation import Deadline, Quarantine, Submit
-from messages.events import AgentProgress, Journaled
+from messages.events import AgentProgress, Journaled, MessageAccepted, ReplySent
 from messages.frozen import frozen
 from messages.inbound import Answer, Refused, Resume
 from messages.lifecycle import ChildFailed, ChildStopped, Crash, Passivate, Recovered, RestartRequested
@@ -68,6 +68,10 @@ class _Sent:
     state: State
     events: list[Journaled]
     answers: list[tuple[Callable[[Answer], None], Answer]]
+
+
+_SPOKEN: Final = frozenset({MessageAccepted, ReplySent})
+"""Events of what was said: reception and memory look at no others."""
 
 
 class Supervisor(Actor):
@@ -278,7 +282,8 @@ class Supervisor(Actor):
         if step.state.phase is Phase.SYNTHESIZING and self._parts.compose is not None:
             compose(step, self._parts.compose)
         state = step.state
-        memory, note = journal.remember(self._memory, events, state, self._parts.memory_limits)
+        spoken = [event for event in events if type(event) in _SPOKEN]
+        memory, note = journal.remember(self._memory, spoken, state, self._parts.memory_limits)
         due = journal.snapshot_due(state, self._snapshot_seq, self._parts.snapshot_every)
         append = journal.append(
             before,
@@ -294,7 +299,7 @@ class Supervisor(Actor):
         self._parts.load.note(state)
         if due:
             self._snapshot_seq = state.seq
-        self._reception.note(events, submit, 0 if self._durable is None else self._durable.seq)
+        self._reception.note(spoken, submit, 0 if self._durable is None else self._durable.seq)
         answers = [] if submit is None else [(submit.answer, answer_to(self.conversation_id, submit, events))]
         self._pending.append(_Sent(state, events, answers))
         self._reception.served()

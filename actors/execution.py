@@ -430,10 +430,12 @@ _ID_VARS: Final = tuple(
 
 def _bind_ids(call: RunNode) -> None:
     """Bind what `_ids` says in the present context."""
-    for var, value in zip(
-        _ID_VARS, (call.conversation_id, call.request_id, call.node, call.agent, call.attempt), strict=True
-    ):
-        var.set(value)
+    conversation_id, request_id, node, agent, attempt = _ID_VARS
+    conversation_id.set(call.conversation_id)
+    request_id.set(call.request_id)
+    node.set(call.node)
+    agent.set(call.agent)
+    attempt.set(call.attempt)
 
 
 def _silent(_event: str, **_fields: Any) -> None:

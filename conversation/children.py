@@ -93,12 +93,13 @@ class Children:
         # A child whose result is not durable yet is still wanted by the durable state; the newest one knows better.
         latest = want if durable is newest else wanted(newest, self._reached(newest, now))
         # What an older durable state does not want, but the newest one does, would only be started once more.
-        self._stop_unwanted({*want.children, *latest.children})
-        if want.may_start and latest.may_start:
+        if self._working:
+            self._stop_unwanted({*want.children, *latest.children})
+        if want.children and want.may_start and latest.may_start:
             orders: list[tuple[Child, RunNode]] = []
             for child in want.children:
                 free = child.name not in self._working and child.name not in self._leaving
-                if not free or child not in latest.children:
+                if not free or (latest is not want and child not in latest.children):
                     continue
                 try:
                     order = command(durable, child, self.context(durable, memory))
@@ -111,7 +112,8 @@ class Children:
                     self._start(child, order)
             if orders:
                 self._start_quickly(orders)
-        self._set_timers({timer.key: timer for timer in want.timers}, now)
+        if want.timers or self._timers:
+            self._set_timers({timer.key: timer for timer in want.timers}, now)
 
     def look_again(self, message: LookAgain) -> None:
         """Set all timers anew at the next look: one of them has just fired."""

@@ -25,10 +25,10 @@ SIZES: Final = (64, 8)
 
 @cache
 def repeated(insert: str, rows: int) -> str:
-    """Return an `INSERT` that ends with its `VALUES (?, ...)` as one for so many rows."""
-    found = re.search(r"VALUES (\([?, ]+\))\s*$", insert)
+    """Return an `INSERT` with `VALUES (?, ...)` as one for so many rows."""
+    found = re.search(r"VALUES (\([?, ]+\))", insert)
     assert found is not None, insert
-    return insert + f", {found[1]}" * (rows - 1)
+    return insert[: found.end()] + f", {found[1]}" * (rows - 1) + insert[found.end() :]
 
 
 LAST_SEQS: Final = """
@@ -43,16 +43,17 @@ ENTRY: Final = (
     "INSERT INTO orchestrator_journal (conversation_id, last_seq, first_seq, at, body) VALUES (?, ?, ?, ?, ?)"
 )
 STATE: Final = """
-INSERT INTO orchestrator_workflow_states
+INSERT INTO orchestrator_workflow_states AS known
     (conversation_id, phase, last_seq, unfinished, oldest_open_seq, open_request_ids, user_id, created_at, updated_at,
-     snapshot_seq, snapshot)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10)
+     snapshot_seq, snapshot, recoveries)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (conversation_id) DO UPDATE SET
-    phase = ?2, last_seq = ?3, unfinished = ?4, oldest_open_seq = ?5, open_request_ids = ?6,
-    user_id = coalesce(?7, user_id), updated_at = ?8,
-    recoveries = CASE WHEN ?11 THEN 0 ELSE recoveries END,
-    snapshot_seq = CASE WHEN ?10 IS NULL THEN snapshot_seq ELSE ?9 END,
-    snapshot = coalesce(?10, snapshot), trimmable = 1
+    phase = excluded.phase, last_seq = excluded.last_seq, unfinished = excluded.unfinished,
+    oldest_open_seq = excluded.oldest_open_seq, open_request_ids = excluded.open_request_ids,
+    user_id = coalesce(excluded.user_id, known.user_id), updated_at = excluded.updated_at,
+    recoveries = CASE WHEN excluded.recoveries = 0 THEN 0 ELSE known.recoveries END,
+    snapshot_seq = CASE WHEN excluded.snapshot IS NULL THEN known.snapshot_seq ELSE excluded.snapshot_seq END,
+    snapshot = coalesce(excluded.snapshot, known.snapshot), trimmable = 1
 """
 INBOX: Final = """
 INSERT INTO orchestrator_inbox (conversation_id, message_id, request_id, fingerprint, seq, at)

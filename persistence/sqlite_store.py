@@ -253,7 +253,7 @@ class SqliteStore(SqliteReads):
         _insert(
             writer, sql.ENTRY, ((a.conversation_id, a.last_seq, a.expected_seq + 1, a.at, a.entry) for a in appends)
         )
-        writer.executemany(sql.STATE, [_state(a) for a in appends])
+        _insert(writer, sql.STATE, map(_state, appends))
         _insert(
             writer,
             sql.INBOX,
@@ -457,9 +457,10 @@ def _state(append: Append) -> tuple[Any, ...]:
         to_json(append.open_request_ids).decode(),
         append.user_id,
         append.at,
+        append.at,
         append.last_seq if append.snapshot is not None else 0,
         append.snapshot,
-        append.progress,
+        0 if append.progress else 1,  # what made no progress leaves the number of a row that is there as it is
     )
 
 

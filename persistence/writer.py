@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from persistence.contract import (
     Append,
@@ -28,6 +28,7 @@ from persistence.contract import (
     StoreUnavailable,
 )
 
+T = TypeVar("T")
 Done = Callable[[Outcome], None]
 Row = OperationRow | MetricRow | DeadLetterRow
 RowDone = Callable[[bool], None]
@@ -38,7 +39,10 @@ Pause = float | None
 _ROWS_WAIT: Final = 1.0
 """Seconds that log and metric rows wait for a commit to ride along with before they get one of their own."""
 _MAX_ROWS: Final = 10_000
-_ROWS_PER_COMMIT: Final = 2_000
+_ROWS_PER_COMMIT: Final = 1_000
+_ROWS_AT_LEAST: Final = 128
+_ROWS_PER_STEP: Final = 8
+"""More than a step brings about, so that none are left behind for long."""
 _FAILURES: Final = 50
 """Commits that may fail in the search for rows that cannot be stored: one among all of a commit takes eleven."""
 
@@ -259,9 +263,11 @@ class Writer:
 
     def _gather(self) -> tuple[list[tuple[Append, Done]], list[tuple[Row, RowDone | None]]]:
         with self._changed:
-            batch = [self._pending.popleft() for _ in range(min(len(self._pending), self._max_batch))]
-            rows = [self._rows.popleft() for _ in range(min(len(self._rows), _ROWS_PER_COMMIT))]
-            return batch, rows
+            batch = _taken(self._pending, self._max_batch)
+            most = _ROWS_PER_COMMIT
+            if batch:  # somebody waits: it carries no more of what nobody waits for than its share
+                most = min(most, max(_ROWS_AT_LEAST, _ROWS_PER_STEP * len(batch)))
+            return batch, _taken(self._rows, most)
 
     def _write(self, appends: Sequence[Append], rows: Sequence[Row]) -> Generator[Pause, None, list[Outcome]]:
         """Ask the store; a simulated one takes its time."""
@@ -424,3 +430,12 @@ class Writer:
 
 def _say_nothing(*_args: Any, **_fields: Any) -> None:
     """Stand in for a log or a callback nobody wants."""
+
+
+def _taken(queue: deque[T], most: int) -> list[T]:
+    """Take so many out of a queue, at most, in order."""
+    if len(queue) > most:
+        return [queue.popleft() for _ in range(most)]
+    taken = list(queue)
+    queue.clear()
+    return taken

@@ -8,8 +8,7 @@ said, with its reason.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, Final
@@ -39,20 +38,20 @@ class TemplateSynthesizer:
         """Return the reply's text."""
         said = [outcome for outcome in order.outcomes if outcome.succeeded]
         # What only fed others would be repeated by their sentences; what fed nothing but failures would be lost.
-        feeding = {source_of(ref) for outcome in said for ref in references(outcome.inputs)}
+        feeding = {source_of(ref) for outcome in said if outcome.inputs for ref in references(outcome.inputs)}
         final = [outcome for outcome in said if outcome.node not in feeding] or said
-        several = Counter(outcome.agent for outcome in order.outcomes)
-        named = {o.node: _words(o.agent) + (_given(o.inputs) if several[o.agent] > 1 else "") for o in order.outcomes}
-        sentences = dict.fromkeys(self._sentence(outcome, named[outcome.node]) for outcome in final)
-        disclosed = [_disclosure(branch, named.get(branch.node, _words(branch.node))) for branch in order.missing]
+        agents = [outcome.agent for outcome in order.outcomes]
+        sentences = dict.fromkeys(self._sentence(outcome, agents) for outcome in final)
+        disclosed = [_disclosure(branch, order.outcomes, agents) for branch in order.missing]
         return " ".join(sentence for sentence in [*sentences, *disclosed] if sentence)
 
-    def _sentence(self, outcome: Outcome, name: str) -> str:
+    def _sentence(self, outcome: Outcome, agents: list[str]) -> str:
         template = self._sentences.get(outcome.agent)
         if template is not None:
             # Without a field that it names, the plain words below say what is there.
             with suppress(MissingField):
                 return _end(fill(template, outcome.result))
+        name = _name(outcome, agents)
         return _end(f"{name[:1].upper()}{name[1:]}: {show(outcome.result)}")
 
 
@@ -107,7 +106,14 @@ def _format(value: Any, how: str | None) -> str:
     return show(value)
 
 
-def _disclosure(branch: Missing, name: str) -> str:
+def _name(outcome: Outcome, agents: list[str]) -> str:
+    """Return what a call is called, by its agent, and by what it was given when the agent was called several times."""
+    return _words(outcome.agent) + (_given(outcome.inputs) if agents.count(outcome.agent) > 1 else "")
+
+
+def _disclosure(branch: Missing, outcomes: Sequence[Outcome], agents: list[str]) -> str:
+    outcome = next((each for each in outcomes if each.node == branch.node), None)
+    name = _words(branch.node) if outcome is None else _name(outcome, agents)
     tries = f" after {branch.attempts} attempt{'s' * (branch.attempts != 1)}" if branch.attempts else ""
     return _end(f"Missing: {name}{tries} ({branch.reason.rstrip('.')})")
 
