@@ -19,8 +19,8 @@ BEAT: Final = "UPDATE orchestrator_ownership SET beats = beats + 1 WHERE id = 1"
 
 # Writing a step
 
-SIZES: Final = (64, 8)
-"""Rows that one statement inserts, where there are as many. More is no faster; two sizes are few to keep prepared."""
+SIZES: Final = (128, 64, 32, 16, 8, 4, 2, 1)
+"""Rows that one statement inserts: any number of rows takes a few of them, and each stays prepared."""
 
 
 @cache
@@ -59,7 +59,12 @@ INBOX: Final = """
 INSERT INTO orchestrator_inbox (conversation_id, message_id, request_id, fingerprint, seq, at)
 VALUES (?, ?, ?, ?, ?, ?)
 """
-REPLIED: Final = "UPDATE orchestrator_inbox SET reply_seq = ? WHERE conversation_id = ? AND message_id = ?"
+# A JSON list of [sequence number, conversation, message].
+REPLIED: Final = """
+UPDATE orchestrator_inbox AS asked SET reply_seq = json_extract(told.value, '$[0]') FROM json_each(?) AS told
+WHERE asked.conversation_id = json_extract(told.value, '$[1]')
+  AND asked.message_id = json_extract(told.value, '$[2]')
+"""
 RESULT: Final = """
 INSERT OR REPLACE INTO orchestrator_agent_results
     (conversation_id, request_id, node_id, agent, attempt, result, duration_ms, cached, cache_key, created_at,

@@ -263,9 +263,9 @@ class SqliteStore(SqliteReads):
                 for row in a.inbox
             ),
         )
-        writer.executemany(
-            sql.REPLIED, [(seq, a.conversation_id, message) for a in appends for message, seq in a.replied]
-        )
+        replied = [(seq, a.conversation_id, message) for a in appends for message, seq in a.replied]
+        if replied:
+            writer.execute(sql.REPLIED, (to_json(replied).decode(),))
         _insert(
             writer,
             sql.RESULT,
@@ -491,13 +491,11 @@ def _write_rows(writer: sqlite3.Connection, rows: Sequence[Row]) -> None:
 
 
 def _insert(writer: sqlite3.Connection, statement: str, values: Iterable[tuple[Any, ...]]) -> None:
-    # With every row of a statement of its own the driver lets go of the interpreter, wakes whoever waits for it, and
-    # waits to have it again.
+    # At every statement the driver lets go of the interpreter, wakes whoever waits for it, and waits to have it again:
+    # a commit of a hundred steps would do so a thousand times, and last as long as the others have work.
     rows = list(values)
     done = 0
     for many in sql.SIZES:
         while len(rows) - done >= many:
             writer.execute(sql.repeated(statement, many), [*chain.from_iterable(rows[done : done + many])])
             done += many
-    if done < len(rows):
-        writer.executemany(statement, rows[done:])
