@@ -90,7 +90,9 @@ class EventLoop:
 
         `done` is told its value or what it raised, on the loop's thread; it must not raise.
         """
-        task = asyncio.Task(self._guard(begin, done), loop=self._loop, name=name, context=context or Context())
+        own: list[asyncio.Task[None]] = []
+        task = asyncio.Task(self._guard(begin, done, own), loop=self._loop, name=name, context=context or Context())
+        own.append(task)  # before its first step: to ask asyncio which task runs takes a microsecond
         self._tasks.add(task)
         return task
 
@@ -140,13 +142,14 @@ class EventLoop:
             self._woken = True
             self._loop.call_soon(self._drain)
 
-    async def _guard(self, begin: Callable[[], Awaitable[Any]], done: Callable[[Any], None]) -> None:
+    async def _guard(
+        self, begin: Callable[[], Awaitable[Any]], done: Callable[[Any], None], own: list[asyncio.Task[None]]
+    ) -> None:
         try:
             outcome = await begin()
         except BaseException as error:  # noqa: BLE001  # an agent may raise anything; all of it is its outcome
             outcome = error
-        task: Any = asyncio.current_task()
-        self._tasks.discard(task)
+        self._tasks.discard(own.pop())  # and the task is not kept alive by what it runs
         done(outcome)
 
     async def _end(self, left: list[str], seconds: float) -> None:
