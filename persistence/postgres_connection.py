@@ -155,6 +155,11 @@ def without_password(text: str, dsn: str) -> str:
     return text.replace(str(password), "***") if password else text
 
 
+def stored_text(text: str) -> bytes:
+    """Return a text as an argument of `Connection.ask`."""
+    return _escaped(text).encode()
+
+
 def _escaped(text: str) -> str:
     if "\0" in text or "\x01" in text:
         return text.replace("\x01", "\x01\x02").replace("\0", "\x01\x01")

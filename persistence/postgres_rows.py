@@ -64,17 +64,17 @@ def _of_steps(appends: Sequence[Append]) -> list[Argument]:
     results: dict[tuple[str, str, str], tuple[Fields, bytes]] = {}
     for a in appends:
         key = a.conversation_id
-        for message in a.inbox:
-            inbox.append(
-                {
-                    "conversation_id": key,
-                    "message_id": message.message_id,
-                    "request_id": message.request_id,
-                    "fingerprint": message.fingerprint,
-                    "seq": message.seq,
-                    "at": a.at,
-                }
-            )
+        inbox += [
+            {
+                "conversation_id": key,
+                "message_id": row.message_id,
+                "request_id": row.request_id,
+                "fingerprint": row.fingerprint,
+                "seq": row.seq,
+                "at": a.at,
+            }
+            for row in a.inbox
+        ]
         for message_id, seq in a.replied:
             replied[key, message_id] = seq
         for row in a.results:
@@ -91,21 +91,21 @@ def _of_steps(appends: Sequence[Append]) -> list[Argument]:
                 "expires_at": row.expires_at,
             }
             results[key, row.request_id, row.node] = fields, row.body
-        for error in a.errors:
-            errors.append(
-                {
-                    "at": error.at,
-                    "conversation_id": key,
-                    "request_id": error.request_id,
-                    "node_id": error.node,
-                    "agent": error.agent,
-                    "attempt": error.attempt,
-                    "error_type": error.error_type,
-                    "error_class": error.error_class,
-                    "message": error.message,
-                    "retry_delay": error.retry_delay,
-                }
-            )
+        errors += [
+            {
+                "at": row.at,
+                "conversation_id": key,
+                "request_id": row.request_id,
+                "node_id": row.node,
+                "agent": row.agent,
+                "attempt": row.attempt,
+                "error_type": row.error_type,
+                "error_class": row.error_class,
+                "message": row.message,
+                "retry_delay": row.retry_delay,
+            }
+            for row in a.errors
+        ]
     forget, memories = _memory(appends)
     steps, snapshots = _steps(appends)
     return [

@@ -149,6 +149,11 @@ SELECT id FROM (SELECT unnest(%s::text[]) COLLATE "C" AS id) AS asked
 WHERE EXISTS (SELECT 1 FROM orchestrator_workflow_states s WHERE s.conversation_id = asked.id)
    OR EXISTS (SELECT 1 FROM orchestrator_journal j WHERE j.conversation_id = asked.id)
 """
+# Nothing where there is the conversation's row; else whether there is a journal all the same.
+LEFT: Final = """
+SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM orchestrator_workflow_states WHERE conversation_id = $1::text)
+    THEN EXISTS (SELECT 1 FROM orchestrator_journal WHERE conversation_id = $1::text) END
+"""
 # One row always: without a conversation's row the last column tells whether there is a journal all the same.
 LOAD_STATE: Final = """
 SELECT s.last_seq, s.snapshot, s.snapshot_seq, s.oldest_open_seq, s.open_request_ids,
