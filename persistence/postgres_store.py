@@ -246,10 +246,17 @@ class PostgresStore(PostgresReads):
             elif last != append.expected_seq:
                 return None
             newest[key] = append.last_seq
+        body = self._body(batch, rows, assumed)
         with self._failing():
-            if not self._write(self._writing(), self._acknowledged, arguments(batch, rows, assumed)):
+            if not self._write(self._writing(), self._acknowledged, body):
                 return None
         return [Committed(append.conversation_id, append.last_seq) for append in batch], batch
+
+    def _body(self, batch: Sequence[Append], rows: Sequence[Row], assumed: dict[str, int]) -> list[bytes | None]:
+        body = arguments(batch, rows, assumed)
+        if sum(len(argument) for argument in body if argument) > _LARGEST_COMMIT:
+            raise ValueError(f"one commit may hold {_LARGEST_COMMIT} bytes, as JSON")
+        return body
 
     def _write(self, writer: Connection, last_commit: int, body: Sequence[bytes | None]) -> bool:
         head = (self._epoch, last_commit, self._number, self._lease_ms)
@@ -261,7 +268,7 @@ class PostgresStore(PostgresReads):
     ) -> tuple[list[Outcome], Sequence[Append]]:
         outcomes, accepted = self._sort(writer, batch)
         # What rides along was written by the commit of this number, if there was one.
-        if not self._write(writer, last_commit, arguments(accepted, () if last_commit == self._number else rows, {})):
+        if not self._write(writer, last_commit, self._body(accepted, () if last_commit == self._number else rows, {})):
             raise StoreUnavailable("the store changed under a transaction")
         return outcomes, accepted
 
