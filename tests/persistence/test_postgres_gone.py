@@ -97,6 +97,18 @@ class TestServerGone:
             commit(store, rows=rows)  # the same rows, but not a repetition
             assert len(store.dead_letters(after=0, limit=9)) == 2
 
+    def test_rows_alone_whose_answer_was_lost_are_written_once(self, dsn: str, opened: Make) -> None:
+        """No step tells that they are there: only the number of the commit does."""
+        with proxy(dsn) as wire:
+            store = opened(wire.dsn)
+            commit(store, step())
+            rows = [DeadLetterRow(1, "a", "r", "k", b"{}")]
+            wire.cut_at = ALONE
+            with pytest.raises(StoreUnavailable):
+                store.commit([], rows)
+            commit(store, rows=rows)
+            assert len(store.dead_letters(after=0, limit=9)) == 1
+
     def test_other_rows_after_a_lost_answer_are_nottaken_for_a_repetition(self, dsn: str, opened: Make) -> None:
         with proxy(dsn) as wire:
             store = opened(wire.dsn)
