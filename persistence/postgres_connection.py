@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import psycopg
 from psycopg import conninfo
 from psycopg.abc import Buffer, PQGen
-from psycopg.pq import ExecStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg.types.string import StrBinaryDumper, StrDumper, TextBinaryLoader, TextLoader
 
@@ -45,10 +45,19 @@ class Connection(psycopg.Connection[Any]):
         The statement is prepared once under its name. Alone it is a transaction, and how that ended was heard when this
         returns. The caller sees that nobody else uses the connection.
         """
-        if name not in self._at_hand:
-            self.pgconn.send_prepare(name.encode(), statement.encode())
-            self._answer()
-            self._at_hand |= {name}
+        if name in self._at_hand:
+            try:
+                return self._executed(name, arguments, formats)
+            except psycopg.errors.InvalidSqlStatementName:
+                # The driver lets go of all that is prepared after a rollback; nothing was done.
+                if self.pgconn.transaction_status != TransactionStatus.IDLE:
+                    raise
+        self.pgconn.send_prepare(name.encode(), statement.encode())
+        self._answer()
+        self._at_hand |= {name}
+        return self._executed(name, arguments, formats)
+
+    def _executed(self, name: str, arguments: Sequence[bytes | None], formats: Sequence[int] | None) -> PGresult:
         self.pgconn.send_query_prepared(name.encode(), arguments, formats)
         return self._answer()
 

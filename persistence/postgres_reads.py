@@ -59,7 +59,7 @@ class PostgresReads:
                 return _load(connection, conversation_id, recent, whole)
             finally:
                 if not connection.closed:
-                    connection.execute("ROLLBACK")
+                    connection.execute("COMMIT")  # after a rollback the driver lets go of what it prepared
 
         return self._read(read)
 

@@ -1,4 +1,4 @@
-"""The Postgres store: one writing connection, every batch one call of a function of the server, owned by a lock, a lease and an epoch.
+"""The Postgres store: one writing connection, a batch is one call of the server's, owned by a lock, a lease, an epoch.
 
 The lock is an advisory one of the writing connection: the server frees it when its owner dies, however it dies. The
 lease ends the ownership of one that lives and does nothing, as a frozen one. The epoch is checked in every transaction,

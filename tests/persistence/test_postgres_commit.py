@@ -16,11 +16,12 @@ from store_samples import commit, full_step, result, said, step
 
 from persistence import migrations, postgres_rows, postgres_store
 from persistence import postgres_statements as sql
-from persistence.contract import AppendRefused, Committed, MetricRow, OperationRow
+from persistence.contract import AppendRefused, Committed, MetricRow, OperationRow, StoreUnavailable
 from persistence.postgres_connection import Connection, _plain
 from persistence.postgres_store import PostgresStore
 
 Make = Callable[..., PostgresStore]
+OWNERSHIP = "orchestrator_ownership"
 
 
 def _nothing_else(*_args: Any, **_options: Any) -> Any:
@@ -141,3 +142,67 @@ def test_rows_without_a_nul_keep_their_fields_as_json_too(server: Server, dsn: s
     fields = {"list": [1, 2.5, "é"], "nothing": None}
     commit(opened(), rows=[OperationRow(1, "event", "info", None, None, fields)])
     assert json.loads(server.run("SELECT fields FROM orchestrator_operation_logs", dsn)[0][0]) == fields
+
+
+def test_what_the_driver_let_go_of_is_prepared_again(opened: Make) -> None:
+    """As it does after a rollback, of statements that are not its own too."""
+    store = opened()
+    commit(store, step())
+    assert store._writer is not None
+    for seq in range(1, 4):
+        store._writer.execute("DEALLOCATE ALL")
+        commit(store, step("c1", seq))
+    for _ in range(12):  # until the driver prepares, too
+        assert store.load("c1", recent=1).last_seq == 4
+        with pytest.raises(StoreUnavailable):
+            store._read(_failing)
+        assert store.load("new", recent=1).last_seq == 0
+
+
+def _failing(connection: Connection) -> None:
+    connection.execute("BEGIN")
+    try:
+        connection.execute("SELECT 1 / 0")
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def test_what_is_asked_all_the_time_stays_quick_in_tables_that_grew(server: Server, dsn: str, opened: Make) -> None:
+    """Plans made while the tables were small read no whole table later."""
+    store = opened()
+
+    def use(prefix: str) -> None:
+        for number in range(12):
+            key = f"{prefix}{number}"
+            commit(store, full_step(key), full_step(key, 1, progress=False, forget=("r1",), replied=(("m1", 2),)))
+            store._last_seqs.clear()
+            commit(store, step(key, 2))
+            assert store.load(f"new {key}", recent=2).last_seq == 0
+            assert store.load(key, recent=2).last_seq == 3
+            assert store.absent([key, f"new {key}"]) == {f"new {key}"}
+
+    use("small")
+    grow = """
+        INSERT INTO orchestrator_workflow_states (conversation_id, phase, last_seq, unfinished, created_at, updated_at)
+            SELECT 'z' || n, 'idle', 1, FALSE, 1, 1 FROM generate_series(1, 5000) n;
+        INSERT INTO orchestrator_journal SELECT 'z' || n, 1, 1, 1, 'x' FROM generate_series(1, 5000) n;
+        INSERT INTO orchestrator_inbox SELECT 'z' || n, 'm', 'r', 'f', 1, NULL, 1 FROM generate_series(1, 5000) n;
+        INSERT INTO orchestrator_conversation_memory SELECT 'z' || n, 1, 'user', 'r', 't', 1
+            FROM generate_series(1, 5000) n;
+    """
+    server.run(grow, dsn)
+    before = _told(store)
+    use("large")
+    assert _told(store) - before < 5_000
+
+
+def _told(store: PostgresStore) -> int:
+    """Return how many rows were read in whole tables, once both connections told theirs."""
+    flush = "SELECT pg_stat_force_next_flush()"
+    assert store._writer is not None
+    store._writer.execute(flush)
+    store._all(flush)
+    ((rows,),) = store._all(
+        "SELECT sum(seq_tup_read)::int FROM pg_stat_user_tables WHERE relid <> %s::regclass", [OWNERSHIP]
+    )
+    return int(rows)
