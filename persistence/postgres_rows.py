@@ -51,7 +51,7 @@ def arguments(appends: Sequence[Append], rows: Sequence[Row], assumed: dict[str,
 
 
 def _assumed(newest: dict[str, int]) -> Argument:
-    return json([{"id": key, "seq": seq} for key, seq in newest.items()])
+    return as_json([{"id": key, "seq": seq} for key, seq in newest.items()])
 
 
 def _of_steps(appends: Sequence[Append]) -> list[Argument]:
@@ -109,16 +109,18 @@ def _of_steps(appends: Sequence[Append]) -> list[Argument]:
     forget, memories = _memory(appends)
     steps, snapshots = _steps(appends)
     return [
-        json(steps),
+        as_json(steps),
         byte_array([a.entry for a in appends]),
         byte_array(snapshots),
-        json(inbox),
-        json([{"conversation_id": key, "message_id": name, "reply_seq": seq} for (key, name), seq in replied.items()]),
-        json([fields for fields, _ in results.values()]),
+        as_json(inbox),
+        as_json(
+            [{"conversation_id": key, "message_id": name, "reply_seq": seq} for (key, name), seq in replied.items()]
+        ),
+        as_json([fields for fields, _ in results.values()]),
         byte_array([body for _, body in results.values()]),
-        json(forget),
-        json(memories),
-        json(errors),
+        as_json(forget),
+        as_json(memories),
+        as_json(errors),
     ]
 
 
@@ -144,8 +146,8 @@ def _of_rows(rows: Sequence[Row]) -> list[Argument]:
             letters.append(row)
     return [
         _operations(operations),
-        json(metrics),
-        json([{"at": row.at, "address": row.address, "reason": row.reason, "kind": row.kind} for row in letters]),
+        as_json(metrics),
+        as_json([{"at": row.at, "address": row.address, "reason": row.reason, "kind": row.kind} for row in letters]),
         byte_array([row.body for row in letters]),
     ]
 
@@ -158,7 +160,7 @@ def _operations(rows: Sequence[OperationRow]) -> Argument:
         return body
     # The text of the fields is kept as it is, escapes and all: here it is a text within a text.
     texts = [to_json(row.fields, inf_nan_mode="strings", fallback=str).decode() for row in rows]
-    return json([_operation(row, text) for row, text in zip(rows, texts, strict=True)])
+    return as_json([_operation(row, text) for row, text in zip(rows, texts, strict=True)])
 
 
 def _operation(row: OperationRow, fields: Any) -> Fields:
@@ -232,7 +234,7 @@ def _memory(appends: Sequence[Append]) -> tuple[list[Fields], list[Fields]]:
     return [{"conversation_id": key, "request_id": request} for key, request in gone], memories
 
 
-def json(rows: Sequence[Fields]) -> Argument:
+def as_json(rows: Sequence[Fields]) -> Argument:
     """Return rows as the server reads them, None for none; texts as persistence/postgres_connection.py stores them."""
     if not rows:
         return None

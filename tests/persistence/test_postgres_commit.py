@@ -114,7 +114,7 @@ def test_what_is_too_large_only_as_json_is_refused_before_it_is_sent(
 @given(st.lists(st.text(st.characters(codec="utf-8")) | st.text('\\u0\0\x01\x02"a'), min_size=1))
 def test_every_text_survives_its_way_through_the_json(texts: list[str]) -> None:
     """A NUL never reaches the server: it can make no text of one."""
-    sent = postgres_rows.json([{"text": text} for text in texts])
+    sent = postgres_rows.as_json([{"text": text} for text in texts])
     assert sent is not None
     read = [row["text"] for row in json.loads(sent)]
     assert not any("\0" in text for text in read)
