@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import select
 import time
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import conninfo
 from psycopg.abc import Buffer, PQGen
+from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
 from psycopg.types.string import StrBinaryDumper, StrDumper, TextBinaryLoader, TextLoader
 
 from persistence import postgres_statements as sql
@@ -17,6 +21,8 @@ T = TypeVar("T")
 
 _CONNECT_TIMEOUT = 5
 _UNREACHABLE_MS = 10_000
+_LOOK_EVERY_MS: Final = 100
+_FAILED: Final = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE, ExecStatus.NONFATAL_ERROR)
 _GRACE = 5.0
 """Seconds after a statement's limit in which the server says that it ended the statement."""
 
@@ -28,6 +34,65 @@ class Connection(psycopg.Connection[Any]):
     """
 
     patience = _CONNECT_TIMEOUT + _GRACE
+    _at_hand: frozenset[str] = frozenset()
+
+    def ask(
+        self, name: str, statement: str, arguments: Sequence[bytes | None], formats: Sequence[int] | None = None
+    ) -> PGresult:
+        """Execute a statement with arguments that are ready to be sent; return its rows, as the server wrote them.
+
+        It is for what is asked all the time: the driver takes every value in hand, and its waiting is for everybody.
+        The statement is prepared once under its name. Alone it is a transaction, and how that ended was heard when this
+        returns. The caller sees that nobody else uses the connection.
+        """
+        if name in self._at_hand:
+            try:
+                return self._executed(name, arguments, formats)
+            except psycopg.errors.InvalidSqlStatementName:
+                # The driver lets go of all that is prepared after a rollback; nothing was done.
+                if self.pgconn.transaction_status != TransactionStatus.IDLE:
+                    raise
+        self.pgconn.send_prepare(name.encode(), statement.encode())
+        self._answer()
+        self._at_hand |= {name}
+        return self._executed(name, arguments, formats)
+
+    def _executed(self, name: str, arguments: Sequence[bytes | None], formats: Sequence[int] | None) -> PGresult:
+        self.pgconn.send_query_prepared(name.encode(), arguments, formats)
+        return self._answer()
+
+    def _answer(self) -> PGresult:
+        connection, wanted = self.pgconn, select.POLLIN
+        poll = select.poll()
+        poll.register(connection.socket, wanted)
+        heard = time.monotonic()
+        first: PGresult | None = None
+        while True:
+            unsent = connection.flush()
+            if not unsent and not connection.is_busy():
+                result = connection.get_result()
+                if result is None:
+                    break
+                if result.status in _FAILED or first is None:
+                    first = result
+                continue
+            if (both := select.POLLIN | select.POLLOUT if unsent else select.POLLIN) != wanted:
+                wanted = both
+                poll.modify(connection.socket, wanted)
+            ready = poll.poll(_LOOK_EVERY_MS)
+            now = time.monotonic()
+            if ready:
+                heard = now
+                if ready[0][1] != select.POLLOUT:
+                    connection.consume_input()
+            elif now - heard > self.patience:
+                connection.finish()
+                raise psycopg.OperationalError(f"no answer within {self.patience:g} s")
+        if first is None:
+            raise psycopg.OperationalError("the server said nothing")
+        if first.status in _FAILED:
+            raise psycopg.errors.error_from_result(first, self.info.encoding)
+        return first
 
     def wait(self, gen: PQGen[T], *values: Any, **options: Any) -> T:
         """Wait as the driver does, but not for ever."""
@@ -97,6 +162,11 @@ def without_password(text: str, dsn: str) -> str:
     except psycopg.Error:
         return text
     return text.replace(str(password), "***") if password else text
+
+
+def stored_text(text: str) -> bytes:
+    """Return a text as an argument of `Connection.ask`."""
+    return _escaped(text).encode()
 
 
 def _escaped(text: str) -> str:

@@ -24,7 +24,7 @@ from persistence.contract import (
 )
 from persistence.damage import conversation_row, dead_letter, memory_rows, missing_place, read_ids
 from persistence.entry import CorruptEntry
-from persistence.postgres_connection import Connection, connect_options, settle, unavailable
+from persistence.postgres_connection import Connection, connect_options, settle, stored_text, unavailable
 
 T = TypeVar("T")
 Values = Sequence[Any] | dict[str, Any]
@@ -51,15 +51,15 @@ class PostgresReads:
 
         def read(connection: Connection) -> Loaded:
             # Many are new: one question instead of a transaction around it.
-            left = _rows(connection, sql.LOAD_STATE, (conversation_id,))[0][-1]
+            left = connection.ask("left", sql.LEFT, [stored_text(conversation_id)]).get_value(0, 0)
             if left is not None:
-                return _without_row(conversation_id, left)
+                return _without_row(conversation_id, left == b"t")
             connection.execute(sql.SNAPSHOT)
             try:
                 return _load(connection, conversation_id, recent, whole)
             finally:
                 if not connection.closed:
-                    connection.execute("ROLLBACK")
+                    connection.execute("COMMIT")  # after a rollback the driver lets go of what it prepared
 
         return self._read(read)
 
@@ -126,8 +126,13 @@ class PostgresReads:
         for left in range(_READERS, -1, -1):
             used: Connection | None = None
             try:
-                with self._readers().connection() as used:
+                # Not the pool's own context: on leaving it ends transactions, of which there are none here.
+                pool = self._readers()
+                used = pool.getconn()
+                try:
                     return read(used)
+                finally:
+                    pool.putconn(used)
             except psycopg.Error as error:
                 if not left or used is None or not used.closed or time.monotonic() > until:
                     raise unavailable(error, self._dsn) from None

@@ -37,9 +37,7 @@ RETURNING epoch
 # The row stays locked until the end of the transaction: whoever takes over waits for it, or it sees the new epoch.
 EPOCH: Final = "SELECT epoch, last_commit FROM orchestrator_ownership WHERE id = 1 FOR UPDATE"
 RENEW: Final = """
-UPDATE orchestrator_ownership
-SET expires_at = (extract(epoch FROM clock_timestamp()) * 1000)::bigint + %s,
-    last_commit = coalesce(%s::bigint, last_commit)
+UPDATE orchestrator_ownership SET expires_at = (extract(epoch FROM clock_timestamp()) * 1000)::bigint + %s
 WHERE id = 1 AND epoch = %s
 """
 RELEASE: Final = "UPDATE orchestrator_ownership SET expires_at = 0 WHERE id = 1 AND epoch = %s"
@@ -51,9 +49,13 @@ UPDATE orchestrator_ownership SET beats = beats + 1 WHERE id = 1 RETURNING store
 
 # Connections
 
+# Tables grow under plans that were made when they were small: so none reads a whole table where there is an index, and
+# what such a plan seems to cost is no reason to compile it.
 SETTINGS: Final = """
 SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),
-    set_config('idle_in_transaction_session_timeout', %s, false), set_config('application_name', 'orchestrator', false)
+    set_config('idle_in_transaction_session_timeout', %s, false), set_config('application_name', 'orchestrator', false),
+    set_config('client_encoding', 'UTF8', false), set_config('enable_seqscan', 'off', false),
+    set_config('jit', 'off', false)
 """
 READ_ONLY: Final = "SET default_transaction_read_only = on"
 SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -73,86 +75,8 @@ JOIN unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], 
     AS asked (number, conversation_id, last_seq, first_seq, at, body)
 USING (conversation_id, last_seq, first_seq, at, body)
 """
-ENTRIES_OF: Final = """
-INSERT INTO orchestrator_journal (conversation_id, last_seq, first_seq, at, body)
-SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bytea[])
-"""
-STATES: Final = """
-INSERT INTO orchestrator_workflow_states AS old
-    (conversation_id, phase, last_seq, unfinished, oldest_open_seq, open_request_ids, user_id, created_at, updated_at,
-     snapshot_seq, snapshot)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bool[], %s::bigint[], %s::text[], %s::text[],
-    %s::bigint[], %s::bigint[], %s::bigint[], %s::bytea[])
-ON CONFLICT (conversation_id) DO UPDATE SET
-    phase = excluded.phase, last_seq = excluded.last_seq, unfinished = excluded.unfinished,
-    oldest_open_seq = excluded.oldest_open_seq, open_request_ids = excluded.open_request_ids,
-    user_id = coalesce(excluded.user_id, old.user_id), updated_at = excluded.updated_at,
-    snapshot_seq = CASE WHEN excluded.snapshot IS NULL THEN old.snapshot_seq ELSE excluded.snapshot_seq END,
-    snapshot = coalesce(excluded.snapshot, old.snapshot), trimmable = TRUE
-"""
-PROGRESS: Final = """
-UPDATE orchestrator_workflow_states SET recoveries = 0 WHERE conversation_id = ANY(%s::text[]) AND recoveries <> 0
-"""
-INBOX: Final = """
-INSERT INTO orchestrator_inbox (conversation_id, message_id, request_id, fingerprint, seq, at)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[])
-"""
-REPLIED: Final = """
-UPDATE orchestrator_inbox AS inbox SET reply_seq = new.reply_seq
-FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS new (conversation_id, message_id, reply_seq)
-WHERE inbox.conversation_id = new.conversation_id AND inbox.message_id = new.message_id
-"""
-RESULTS_OF: Final = """
-INSERT INTO orchestrator_agent_results
-    (conversation_id, request_id, node_id, agent, attempt, result, duration_ms, cached, cache_key, created_at,
-     expires_at)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bytea[], %s::float8[],
-    %s::bool[], %s::text[], %s::bigint[], %s::bigint[])
-ON CONFLICT (conversation_id, request_id, node_id) DO UPDATE SET
-    agent = excluded.agent, attempt = excluded.attempt, result = excluded.result, duration_ms = excluded.duration_ms,
-    cached = excluded.cached, cache_key = excluded.cache_key, created_at = excluded.created_at,
-    expires_at = excluded.expires_at
-"""
-FORGET: Final = """
-UPDATE orchestrator_conversation_memory AS memory SET forgotten = TRUE
-FROM unnest(%s::text[], %s::text[]) AS gone (conversation_id, request_id)
-WHERE memory.conversation_id = gone.conversation_id AND memory.request_id = gone.request_id AND memory.role <> 'note'
-"""
-MEMORIES: Final = """
-INSERT INTO orchestrator_conversation_memory (conversation_id, seq, role, request_id, text, at, forgotten)
-SELECT * FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bool[])
-ON CONFLICT (conversation_id, seq, role) DO UPDATE SET
-    request_id = excluded.request_id, text = excluded.text, at = excluded.at, forgotten = excluded.forgotten
-"""
-ERRORS: Final = """
-INSERT INTO orchestrator_error_logs
-    (at, conversation_id, request_id, node_id, agent, attempt, error_type, error_class, message, retry_delay)
-SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[],
-    %s::text[], %s::text[], %s::float8[])
-"""
-
-# Rows that ride along
-
-OPERATIONS: Final = """
-INSERT INTO orchestrator_operation_logs (at, event, level, conversation_id, request_id, fields)
-SELECT * FROM json_to_recordset(%s::json)
-    AS new (at bigint, event text, level text, conversation_id text, request_id text, fields json)
-"""
-OPERATION_COLUMNS: Final = """
-INSERT INTO orchestrator_operation_logs (at, event, level, conversation_id, request_id, fields)
-SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
-"""
-METRICS: Final = """
-INSERT INTO orchestrator_performance_metrics (at, name, value, unit, conversation_id, agent)
-SELECT * FROM unnest(%s::bigint[], %s::text[], %s::float8[], %s::text[], %s::text[], %s::text[])
-"""
-LETTERS: Final = """
-INSERT INTO orchestrator_dead_letters (at, address, reason, kind, body)
-SELECT at, address, reason, kind, body
-FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::bytea[])
-    WITH ORDINALITY AS new (at, address, reason, kind, body, number)
-ORDER BY number
-"""
+# Texts and binary arrays as persistence/postgres_rows.py makes them; the driver has no hand in it.
+COMMIT: Final = "SELECT orchestrator_commit(" + ", ".join(f"${number}" for number in range(1, 20)) + ")"
 DROP_DEAD_LETTER: Final = "DELETE FROM orchestrator_dead_letters WHERE id = %s"
 RECOVERING: Final = """
 UPDATE orchestrator_workflow_states SET recoveries = greatest(0, least(recoveries, 1000000)) + 1 WHERE unfinished
@@ -225,8 +149,13 @@ WHERE conversation_id = ANY(%(chosen)s::text[])
 
 KNOWN: Final = """
 SELECT id FROM (SELECT unnest(%s::text[]) COLLATE "C" AS id) AS asked
-WHERE EXISTS (SELECT 1 FROM orchestrator_workflow_states s WHERE s.conversation_id = asked.id)
-   OR EXISTS (SELECT 1 FROM orchestrator_journal j WHERE j.conversation_id = asked.id)
+WHERE (SELECT 1 FROM orchestrator_workflow_states s WHERE s.conversation_id = asked.id LIMIT 1) IS NOT NULL
+   OR (SELECT 1 FROM orchestrator_journal j WHERE j.conversation_id = asked.id LIMIT 1) IS NOT NULL
+"""
+# Nothing where there is the conversation's row; else whether there is a journal all the same.
+LEFT: Final = """
+SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM orchestrator_workflow_states WHERE conversation_id = $1::text)
+    THEN EXISTS (SELECT 1 FROM orchestrator_journal WHERE conversation_id = $1::text) END
 """
 # One row always: without a conversation's row the last column tells whether there is a journal all the same.
 LOAD_STATE: Final = """

@@ -1,4 +1,4 @@
-"""The Postgres store: one writing connection, every batch one transaction, owned by a lock, a lease and an epoch.
+"""The Postgres store: one writing connection, a batch is one call of the server's, owned by a lock, a lease, an epoch.
 
 The lock is an advisory one of the writing connection: the server frees it when its owner dies, however it dies. The
 lease ends the ownership of one that lives and does nothing, as a frozen one. The epoch is checked in every transaction,
@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -36,7 +36,7 @@ from persistence.contract import (
 )
 from persistence.postgres_connection import Connection, connect_options, settle, unavailable
 from persistence.postgres_reads import PostgresReads
-from persistence.postgres_rows import Row, Statement, columns, row_statements, same_entry, size, step_statements
+from persistence.postgres_rows import FORMATS, Row, arguments, columns, same_entry, size
 
 T = TypeVar("T")
 
@@ -183,10 +183,10 @@ class PostgresStore(PostgresReads):
             if self._unsure != asked:
                 self._number += 1
             self._unsure = asked
-            outcomes, accepted = self._transact(lambda writer, last: self._apply(writer, last, *asked))
+            done = self._at_once(*asked) or self._transact(lambda writer, last: self._apply(writer, last, *asked))
             self._acknowledged, self._unsure = self._number, None
-            self._remember(accepted)
-            return outcomes
+            self._remember(done[1])
+            return done[0]
 
     def drop_dead_letter(self, dead_letter_id: int) -> bool:
         """Delete one row."""
@@ -231,16 +231,45 @@ class PostgresStore(PostgresReads):
 
     # Steps of a commit
 
+    def _at_once(self, batch: Sequence[Append], rows: Sequence[Row]) -> tuple[list[Outcome], Sequence[Append]] | None:
+        """Commit in one round trip what is as it nearly always is; None, and nothing is done, when it is not so.
+
+        That is: each step follows on the newest one, nobody else wrote, and this commit was not done already.
+        """
+        newest: dict[str, int] = {}
+        assumed: dict[str, int] = {}
+        for append in batch:
+            key = append.conversation_id
+            last = newest.get(key) or self._last_seqs.get(key)
+            if last is None:
+                assumed[key] = append.expected_seq
+            elif last != append.expected_seq:
+                return None
+            newest[key] = append.last_seq
+        body = self._body(batch, rows, assumed)
+        with self._failing():
+            if not self._write(self._writing(), self._acknowledged, body):
+                return None
+        return [Committed(append.conversation_id, append.last_seq) for append in batch], batch
+
+    def _body(self, batch: Sequence[Append], rows: Sequence[Row], assumed: dict[str, int]) -> list[bytes | None]:
+        body = arguments(batch, rows, assumed)
+        if sum(len(argument) for argument in body if argument) > _LARGEST_COMMIT:
+            raise ValueError(f"one commit may hold {_LARGEST_COMMIT} bytes, as JSON")
+        return body
+
+    def _write(self, writer: Connection, last_commit: int, body: Sequence[bytes | None]) -> bool:
+        head = (self._epoch, last_commit, self._number, self._lease_ms)
+        asked = [*(b"%d" % number for number in head), *body]
+        return writer.ask("commit", sql.COMMIT, asked, FORMATS).get_value(0, 0) == b"t"
+
     def _apply(
         self, writer: Connection, last_commit: int, batch: Sequence[Append], rows: Sequence[Row]
-    ) -> tuple[list[Outcome], list[Append]]:
+    ) -> tuple[list[Outcome], Sequence[Append]]:
         outcomes, accepted = self._sort(writer, batch)
-        written: list[Statement] = [*step_statements(accepted)]
-        if last_commit != self._number:
-            written.extend(row_statements(rows))
-        for statement, values in written:
-            writer.execute(statement, values)
-        writer.execute(sql.RENEW, (self._lease_ms, self._number, self._epoch))
+        # What rides along was written by the commit of this number, if there was one.
+        if not self._write(writer, last_commit, self._body(accepted, () if last_commit == self._number else rows, {})):
+            raise StoreUnavailable("the store changed under a transaction")
         return outcomes, accepted
 
     def _sort(self, writer: Connection, batch: Sequence[Append]) -> tuple[list[Outcome], list[Append]]:
@@ -279,20 +308,21 @@ class PostgresStore(PostgresReads):
             return self._transact(lambda writer, _: writer.execute(statement, values))
 
     def _transact(self, work: Callable[[Connection, int], T]) -> T:
-        """Do some work in one transaction that nobody but the owner can commit.
-
-        What asks for no answer waits for none: the statements of a commit go out together, the COMMIT with them, and
-        after one that failed the server does none of the rest.
-        """
-        try:
+        """Do some work in one transaction that nobody but the owner can commit."""
+        with self._failing():
             writer = self._writing()
-            with writer.pipeline():
-                writer.execute("BEGIN")
-                last_commit = self._check_epoch(writer.execute(sql.EPOCH).fetchone())
-                done = work(writer, last_commit)
-                commit = writer.execute("COMMIT")
-            if commit.statusmessage != "COMMIT":
+            writer.execute("BEGIN")
+            last_commit = self._check_epoch(writer.execute(sql.EPOCH).fetchone())
+            done = work(writer, last_commit)
+            if writer.execute("COMMIT").statusmessage != "COMMIT":
                 raise StoreUnavailable("the server rolled the transaction back")
+        return done
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Tell what refuses a row from what makes the store unavailable. After any error the connection is another."""
+        try:
+            yield
         except psycopg.Error as error:
             self._recover()
             # What has no code the driver refused before the server saw it: a value that cannot be sent.
@@ -303,7 +333,6 @@ class PostgresStore(PostgresReads):
         except BaseException:
             self._recover()
             raise
-        return done
 
     def _check_epoch(self, row: tuple[int, int] | None) -> int:
         """Return the number of the newest commit."""
@@ -361,7 +390,7 @@ class PostgresStore(PostgresReads):
         while not closing.wait(self._lease_ms / 3000):
             # An unreachable server is tried again; a lost ownership is said by the next write and by `health`.
             try:
-                self._change(sql.RENEW, (self._lease_ms, None, self._epoch))
+                self._change(sql.RENEW, (self._lease_ms, self._epoch))
             except OwnershipLost:
                 return
             except (StoreError, psycopg.Error):

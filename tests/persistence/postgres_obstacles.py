@@ -95,10 +95,14 @@ def small_disk(server: Server) -> Iterator[tuple[Path, str]]:
 
 
 class Wire:
-    """A socket before the server's that forwards, and cuts a connection instead of forwarding a certain answer."""
+    """A socket before the server's that forwards, and cuts a connection instead of forwarding a certain answer.
+
+    `cut_after`: what comes up to the end of that answer is forwarded still.
+    """
 
     def __init__(self, server: str, folder: Path) -> None:
         self.cut_at: bytes | None = None
+        self.cut_after = False
         self.cuts = 0
         self.dsn = ""
         self._server = server
@@ -122,6 +126,8 @@ class Wire:
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
                 if answers and self.cut_at is not None and self.cut_at in data:
+                    if self.cut_after:
+                        target.sendall(data[: data.index(self.cut_at) + len(self.cut_at)])
                     self.cut_at = None
                     self.cuts += 1
                     break

@@ -25,6 +25,8 @@ from persistence.contract import (
 from persistence.postgres_store import PostgresStore
 
 Make = Callable[..., PostgresStore]
+ALONE = b"SELECT 1\0"
+"""What the server says of a commit in one statement."""
 
 
 class TestServerGone:
@@ -72,14 +74,19 @@ class TestServerGone:
         letters = [row.at for row in store.dead_letters(after=0, limit=10**6)]
         assert letters == list(range(acknowledged[0]))
 
-    def test_a_batch_whose_commit_was_done_and_its_answer_lost_is_committed_once(self, dsn: str, opened: Make) -> None:
+    @pytest.mark.parametrize("all_but_the_end", [False, True])
+    def test_a_batch_whose_commit_was_done_and_its_answer_lost_is_committed_once(
+        self, dsn: str, opened: Make, all_but_the_end: bool
+    ) -> None:
+        """A transaction ends after its statement said that it is done: only what is said last counts."""
         with proxy(dsn) as wire:
+            wire.cut_after = all_but_the_end
             store = opened(wire.dsn)
             commit(store, step())
             batch = [full_step("c2"), step("c1", 1), full_step("c2", 1)]
             rows = [DeadLetterRow(1, "a", "r", "k", b"{}"), MetricRow(1, "m", 1.0, "s")]
-            for lost in (1, 2):  # the answer to the repetition may get lost too
-                wire.cut_at = b"COMMIT\0"
+            for lost, answer in enumerate((ALONE, b"COMMIT\0"), 1):  # the answer to the repetition may get lost too
+                wire.cut_at = answer
                 with pytest.raises(StoreUnavailable):
                     store.commit(batch, rows)
                 assert wire.cuts == lost
@@ -90,10 +97,22 @@ class TestServerGone:
             commit(store, rows=rows)  # the same rows, but not a repetition
             assert len(store.dead_letters(after=0, limit=9)) == 2
 
+    def test_rows_alone_whose_answer_was_lost_are_written_once(self, dsn: str, opened: Make) -> None:
+        """No step tells that they are there: only the number of the commit does."""
+        with proxy(dsn) as wire:
+            store = opened(wire.dsn)
+            commit(store, step())
+            rows = [DeadLetterRow(1, "a", "r", "k", b"{}")]
+            wire.cut_at = ALONE
+            with pytest.raises(StoreUnavailable):
+                store.commit([], rows)
+            commit(store, rows=rows)
+            assert len(store.dead_letters(after=0, limit=9)) == 1
+
     def test_other_rows_after_a_lost_answer_are_nottaken_for_a_repetition(self, dsn: str, opened: Make) -> None:
         with proxy(dsn) as wire:
             store = opened(wire.dsn)
-            wire.cut_at = b"COMMIT\0"
+            wire.cut_at = ALONE
             with pytest.raises(StoreUnavailable):
                 store.commit([step()], [DeadLetterRow(1, "a", "r", "k", b"{}")])
             commit(store, step(), step("c2"), rows=[DeadLetterRow(2, "a", "r", "k", b"{}")])

@@ -167,6 +167,19 @@ def test_an_owner_whose_lock_vanished_writes_nothing_after_another_has_it(make: 
     commit(second, step("c1", 1))
 
 
+def test_a_former_owner_writes_nothing_where_the_next_one_is_at_the_same_commit(make: Make) -> None:
+    first, second = make(lease_ttl=60), make()
+    first.open("first")
+    commit(first, step())
+    assert first._writer is not None
+    first._writer.execute(sql.UNLOCK_ALL)
+    second.open("second")
+    commit(second, step("c2"))
+    with pytest.raises(OwnershipLost):
+        first.commit([step("c1", 1)])
+    assert second.load("c1", recent=0).last_seq == 1
+
+
 def test_an_idle_owner_keeps_its_store_and_gives_it_back_at_once(make: Make) -> None:
     first, second = make(lease_ttl=0.3), make(lease_ttl=0.3)
     first.open("first")

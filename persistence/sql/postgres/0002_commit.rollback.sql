@@ -1,0 +1,1 @@
+DROP FUNCTION orchestrator_commit;
