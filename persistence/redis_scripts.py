@@ -116,12 +116,16 @@ local function take_all(width)
     end
     return rows
 end
-for _, each in ipairs({'listed', 'stale', 'unfinished', 'answered', 'cached', 'operations', 'metrics', 'errors',
-    'letters_at', 'letters stream', 'phases hash'}) do
-    local name, kind = string.match(each, '^(%S+) ?(%S*)$')
-    local bad = wrong(base .. ':' .. name, kind == '' and 'zset' or kind)
-    if bad then error(bad) end -- all need it: nothing was written, and a person must see to it
+local function need(name, kind) -- all need it: nothing was written, and a person must see to it
+    local bad = wrong(base .. ':' .. name, kind)
+    if bad then error(bad) end
 end
+for _, name in ipairs({'listed', 'stale', 'unfinished', 'answered', 'cached', 'operations', 'metrics', 'errors',
+    'letters_at'}) do
+    need(name, 'zset')
+end
+need('letters', 'stream')
+need('phases', 'hash')
 redis.call('HSET', owner, 'commits', number)
 
 local function bury(at, letter)
@@ -138,36 +142,64 @@ local function bury(at, letter)
     redis.call('ZADD', base .. ':letters_at', at, string.format('%.0f', id))
 end
 
-local function log(name, at, body)
-    local n = redis.call('HINCRBY', owner, 'rows', 1)
-    redis.call('ZADD', base .. ':' .. name, at, n .. ' ' .. body)
-    if n % 1000 == 0 then
+-- Many rows are a few commands: each command costs the server more than what it writes.
+local function log(rows, first, last)
+    local n, members = redis.call('HINCRBY', owner, 'rows', (last - first) / 3) - (last - first) / 3, {}
+    local before = n
+    for i = first, last - 1, 3 do
+        local name = rows[i]
+        local some = members[name]
+        if not some then
+            some = {base .. ':' .. name}
+            members[name] = some
+        end
+        n = n + 1
+        some[#some + 1] = rows[i + 1]
+        some[#some + 1] = n .. ' ' .. rows[i + 2]
+        if #some > 2000 then
+            redis.call('ZADD', unpack(some))
+            members[name] = nil
+        end
+    end
+    for _, some in pairs(members) do redis.call('ZADD', unpack(some)) end
+    if math.floor(n / 1000) > math.floor(before / 1000) then
         for _, each in ipairs({'operations', 'metrics', 'errors'}) do
             redis.call('ZREMRANGEBYRANK', base .. ':' .. each, 0, -100001)
         end
     end
 end
 
-local function count(phase, by)
-    local number = (tonumber(redis.call('HGET', base .. ':phases', phase)) or 0) + by
-    if number > 0 then
-        redis.call('HSET', base .. ':phases', phase, string.format('%.0f', number))
-    else
-        redis.call('HDEL', base .. ':phases', phase)
+local moved, phase_checked = {}, {}
+local function count_phases() -- once for all steps of the commit
+    for phase, by in pairs(moved) do
+        local number = by ~= 0 and (tonumber(redis.call('HGET', base .. ':phases', phase)) or 0) + by
+        if number and number > 0 then
+            redis.call('HSET', base .. ':phases', phase, string.format('%.0f', number))
+        elseif number then
+            redis.call('HDEL', base .. ':phases', phase)
+        end
     end
 end
 
+local function wrong_phase(phase)
+    if phase_checked[phase] then return end
+    local bad = wrong(base .. ':phase:' .. phase, 'zset')
+    phase_checked[phase] = not bad
+    return bad
+end
+
 local function index(c, phase, old_phase, unfinished, at)
-    redis.call('ZADD', base .. ':listed', -tonumber(at), c)
+    local turned = -tonumber(at)
+    redis.call('ZADD', base .. ':listed', turned, c)
     redis.call('ZADD', base .. ':stale', at, c)
     if old_phase ~= phase then
         if old_phase then
             redis.call('ZREM', base .. ':phase:' .. old_phase, c)
-            count(old_phase, -1)
+            moved[old_phase] = (moved[old_phase] or 0) - 1
         end
-        count(phase, 1)
+        moved[phase] = (moved[phase] or 0) + 1
     end
-    redis.call('ZADD', base .. ':phase:' .. phase, -tonumber(at), c)
+    redis.call('ZADD', base .. ':phase:' .. phase, turned, c)
     if unfinished == '1' then
         redis.call('ZADD', base .. ':unfinished', at, c)
     else
@@ -186,8 +218,10 @@ local function apply()
     local bad = wrong(state, 'hash') or wrong(journal, 'stream')
     if #inbox + #replied > 0 then bad = bad or wrong(base .. ':inbox:' .. c, 'hash') end
     if #results > 0 then bad = bad or wrong(base .. ':requests:' .. c, 'set') end
-    for _, row in ipairs(results) do
-        bad = bad or wrong(base .. ':results:' .. c .. '/' .. row[1], 'hash')
+    for i, row in ipairs(results) do
+        if i == 1 or row[1] ~= results[i - 1][1] then
+            bad = bad or wrong(base .. ':results:' .. c .. '/' .. row[1], 'hash')
+        end
         if row[5] ~= '' then bad = bad or wrong(base .. ':cache:' .. row[4], 'zset') end
     end
     if #memory > 0 then bad = bad or wrong(base .. ':memory:' .. c, 'hash') end
@@ -205,18 +239,31 @@ local function apply()
         return newest or '0'
     end
 
-    local of_phase = wrong(base .. ':phase:' .. phase, 'zset')
-        or (old_phase and wrong(base .. ':phase:' .. old_phase, 'zset'))
-    if of_phase then error(of_phase) end -- others need it: as above
+    local of_phase = wrong_phase(phase) or (old_phase and wrong_phase(old_phase))
+    if of_phase then
+        count_phases() -- of the steps before, which stay
+        error(of_phase) -- others need it: as above
+    end
     -- The first write of the step: the one that can be refused, when the journal is further on than the state says.
     local added = redis.pcall('XADD', journal, last .. '-0', 'first', first, 'at', at, 'body', entry)
     if type(added) == 'table' and added.err then return 'wrong ' .. journal .. ': ' .. added.err end
-    if not newest then redis.call('HSET', state, 'created_at', at, 'recoveries', '0', 'snapshot_seq', '0') end
-    redis.call('HSET', state, 'phase', phase, 'last_seq', last, 'unfinished', unfinished, 'open_seq', open_seq,
-        'open_requests', open_requests, 'updated_at', at)
-    for _, row in ipairs(users) do redis.call('HSET', state, 'user_id', row[1]) end
-    for _, row in ipairs(snapshots) do redis.call('HSET', state, 'snapshot', row[1], 'snapshot_seq', last) end
-    if progress == '1' then redis.call('HSET', state, 'recoveries', '0') end
+    local now = {'phase', phase, 'last_seq', last, 'unfinished', unfinished, 'open_seq', open_seq, 'open_requests',
+        open_requests, 'updated_at', at}
+    local function set(field, value)
+        now[#now + 1] = field
+        now[#now + 1] = value
+    end
+    if not newest then
+        set('created_at', at)
+        set('snapshot_seq', '0')
+    end
+    for _, row in ipairs(users) do set('user_id', row[1]) end
+    for _, row in ipairs(snapshots) do
+        set('snapshot', row[1])
+        set('snapshot_seq', last)
+    end
+    if progress == '1' or not newest then set('recoveries', '0') end
+    redis.call('HSET', state, unpack(now))
     index(c, phase, old_phase, unfinished, at)
 
     for _, row in ipairs(inbox) do
@@ -233,10 +280,10 @@ local function apply()
             end
         end
     end
-    for _, row in ipairs(results) do
+    for i, row in ipairs(results) do
         local request, node, body, cached, expires = unpack(row)
         redis.call('HSET', base .. ':results:' .. c .. '/' .. request, node, body)
-        redis.call('SADD', base .. ':requests:' .. c, request)
+        if i == 1 or request ~= results[i - 1][1] then redis.call('SADD', base .. ':requests:' .. c, request) end
         if expires ~= '' then
             redis.call('ZADD', base .. ':cache:' .. cached, expires, cjson.encode({c, request, node}))
             redis.call('ZADD', base .. ':cached', 'GT', expires, cached)
@@ -248,17 +295,21 @@ local function apply()
         redis.call('HSET', base .. ':memory:' .. c, seq .. '/' .. role, body)
     end
     for _, row in ipairs(forget) do redis.call('HSET', base .. ':forgotten:' .. c, row[1], last) end
-    for _, row in ipairs(errors) do log('errors', row[1], row[2]) end
+    for _, row in ipairs(errors) do log({'errors', row[1], row[2]}, 1, 4) end
     return ''
 end
 
-local logged, letters = take_all(3), take_all(2)
+local rows = 3 * tonumber(take())
+local first_row = place + 1
+place = place + rows
+local letters = take_all(2)
 if tonumber(held_commits) < tonumber(number) then
     for _, row in ipairs(letters) do bury(row[1], row[2]) end
-    for _, row in ipairs(logged) do log(row[1], row[2], row[3]) end
+    if rows > 0 then log(ARGV, first_row, first_row + rows) end
 end
 local answer = {'ok'}
 for i = 1, tonumber(take()) do answer[i + 1] = apply() end
+count_phases()
 return answer
 """
 )
@@ -360,17 +411,22 @@ local function fetch(c, fields)
 end
 """
 
+_STORED: Final = """
+local names = {'state', 'journal', 'inbox', 'requests', 'memory', 'said', 'notes', 'forgotten'}
+local kinds = {'hash', 'stream', 'hash', 'set', 'hash', 'zset', 'zset', 'hash'}
+local function stored(c)
+    local keys = {}
+    for i, name in ipairs(names) do keys[i] = base .. ':' .. name .. ':' .. c end
+    return redis.call('EXISTS', unpack(keys)) > 0
+end
+"""
+
 KNOWN: Final = (
     _BASE
+    + _STORED
     + """
 local known = {}
-for i, c in ipairs(ARGV) do
-    local keys = {}
-    for j, name in ipairs({'state', 'journal', 'inbox', 'requests', 'memory', 'said', 'notes', 'forgotten'}) do
-        keys[j] = base .. ':' .. name .. ':' .. c
-    end
-    known[i] = redis.call('EXISTS', unpack(keys))
-end
+for i, c in ipairs(ARGV) do known[i] = stored(c) and 1 or 0 end
 return known
 """
 )
@@ -379,21 +435,19 @@ return known
 LOAD: Final = (
     _BASE
     + _KINDS
+    + _STORED
     + _FETCH
     + """
 local c, recent = ARGV[1], ARGV[2]
-local there, damaged, bad = false, '', {}
-for _, each in ipairs({'state hash', 'journal stream', 'inbox hash', 'requests set', 'memory hash', 'said zset',
-    'notes zset', 'forgotten hash'}) do
-    local name, kind = string.match(each, '^(%S+) (%S+)$')
-    local is = redis.call('TYPE', base .. ':' .. name .. ':' .. c).ok
-    if is ~= 'none' then there = true end
+if not stored(c) then return {} end
+local damaged, bad = '', {}
+for i, name in ipairs(names) do
+    local is, kind = redis.call('TYPE', base .. ':' .. name .. ':' .. c).ok, kinds[i]
     if is ~= 'none' and is ~= kind then
         bad[name] = true
         damaged = name .. ' is a ' .. is .. ' in place of a ' .. kind
     end
 end
-if not there then return {} end
 if bad.state then return {'its row is a ' .. redis.call('TYPE', base .. ':state:' .. c).ok} end
 local state = redis.call('HMGET', base .. ':state:' .. c, 'last_seq', 'snapshot', 'snapshot_seq', 'open_seq',
     'open_requests', 'phase')
