@@ -197,7 +197,7 @@ class RedisReads:
         if wire is None:
             raise StoreUnavailable("the store is not open")
         try:
-            return wire.call(script, self._owner_key, values)
+            return wire.call(script, (self._owner_key,), values)
         except DataError:  # as above
             raise
         except RedisError as error:

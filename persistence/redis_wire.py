@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from redis.connection import ConnectionPool
@@ -18,46 +19,47 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
 
+def evaluate(connection: Any, script: str, keys: Sequence[str], values: Sequence[Any]) -> Any:
+    """Return a script's answer over one of the driver's connections. Raises what the driver raises."""
+    packed = connection.pack_command("EVALSHA", _digest(script), len(keys), *keys, *values)
+    try:
+        return _exchange(connection, packed)
+    except NoScriptError:  # the first time, and after the server was restarted
+        _exchange(connection, connection.pack_command("SCRIPT LOAD", script))
+        return _exchange(connection, packed)
+
+
 class Wire:
-    """Calls scripts, from any thread; every thread that calls at the same time has a connection of its own."""
+    """Calls scripts, from any thread; those that call at the same time have a connection each."""
 
     def __init__(self, pool: ConnectionPool) -> None:
         """`pool` makes the connections, and ends them when it is disconnected."""
         self._pool = pool
         self._idle: deque[Any] = deque()
-        self._digests: dict[str, str] = {}
 
-    def call(self, script: str, key: str, values: Sequence[Any]) -> Any:
+    def call(self, script: str, keys: Sequence[str], values: Sequence[Any]) -> Any:
         """Return the script's answer. Raises what the driver raises.
 
-        A connection that broke is made anew once, and the script sent again, so it may be carried out twice.
+        When the connection breaks all is sent once more over a new one: so it may be carried out twice.
         """
-        digest = self._digests.get(script)
-        if digest is None:
-            digest = self._digests[script] = hashlib.sha1(script.encode()).hexdigest()  # noqa: S324  # the server's name for it
         try:
             connection = self._idle.pop()  # the one used last: the others may have been closed for their idleness
         except IndexError:
             connection = self._pool.get_connection()
         try:
-            packed = connection.pack_command("EVALSHA", digest, 1, key, *values)
-            try:
-                return _ask(connection, packed)
-            except NoScriptError:  # the first time, and after the server was restarted
-                _ask(connection, connection.pack_command("SCRIPT LOAD", script))
-                return _ask(connection, packed)
+            return evaluate(connection, script, keys, values)
+        except RedisConnectionError:
+            connection.disconnect()
+            return evaluate(connection, script, keys, values)
         finally:
             self._idle.append(connection)
-
-
-def _ask(connection: Any, packed: Any) -> Any:
-    try:
-        return _exchange(connection, packed)
-    except RedisConnectionError:
-        connection.disconnect()
-        return _exchange(connection, packed)
 
 
 def _exchange(connection: Any, packed: Any) -> Any:
     connection.send_packed_command(packed, check_health=False)  # which connects first when it has to
     return connection.read_response()
+
+
+@cache
+def _digest(script: str) -> str:
+    return hashlib.sha1(script.encode()).hexdigest()  # noqa: S324  # it is what the server calls a script
