@@ -5,7 +5,7 @@ newest one logged is appended; whatever does not follow, or failed, or came whil
 conversation one that is behind, and those are brought up from the journal. Publishers hand over and never wait.
 
 Events gather for a moment. Sending takes processor time from whoever carries a request, and holds up its next step where
-Redis is the store too: the server synchronises its file for both. What somebody waits for is sent without delay.
+Redis is the store too: the server synchronises its file for both. What answers who came in by Redis does not wait.
 """
 
 from __future__ import annotations
@@ -31,13 +31,10 @@ from persistence.contract import StoreUnavailable
 QUEUE_LIMIT = 10_000
 """Events that wait to be sent. Then progress is dropped and journaled ones are left to the journal."""
 BATCH = 500
-"""Events sent at once."""
 GATHER = 0.02
 """Seconds that an event may wait for others."""
-AWAITED = frozenset({"reply.sent", "message.refused"})
-"""Types that end somebody's waiting."""
-_PAUSE = 0.005
-"""Seconds between two sends, if nobody waits longer for it than for its own request: in a crowd replies gather too."""
+PAUSE = 0.005
+"""Seconds from one send to one for the sake of an answer: in a crowd answers gather too."""
 REMEMBERED = 50_000
 """Conversations whose newest logged number is known without asking."""
 _IDLE = 1.0
@@ -68,6 +65,7 @@ class Publisher:
         self._due = 0.0
         """When the events that wait are to be sent; of `time.monotonic`."""
         self._sent = 0.0
+        self._expected: OrderedDict[str, None] = OrderedDict()
         self._asleep = False
         """Whether the thread has to be woken for an event that nobody waits for."""
         self._behind: dict[str, None] = {}
@@ -109,6 +107,14 @@ class Publisher:
             )
         )
 
+    def expect(self, conversation_id: str) -> None:
+        """Send this conversation's replies at once from now on: who asked over Redis waits for them here."""
+        with self._changed:
+            self._expected[conversation_id] = None
+            self._expected.move_to_end(conversation_id)
+            if len(self._expected) > REMEMBERED:
+                self._expected.popitem(last=False)
+
     def _take(self, event: Event) -> None:
         with self._changed:
             if self._link.connected and len(self._events) < QUEUE_LIMIT:
@@ -123,7 +129,10 @@ class Publisher:
         self._events.append(event)
         if first:
             self._due = time.monotonic() + GATHER
-        if event.type in AWAITED and self._due > (soon := max(self._sent + _PAUSE, time.monotonic())):
+        awaited = event.type == "message.refused" or (
+            event.type == "reply.sent" and event.conversation_id in self._expected
+        )
+        if awaited and self._due > (soon := max(self._sent + PAUSE, time.monotonic())):
             self._due = soon
             self._changed.notify()
         elif (first and self._asleep) or len(self._events) == BATCH:
