@@ -27,7 +27,7 @@ from persistence.contract import (
 )
 from persistence.damage import read_ids
 from persistence.entry import CorruptEntry
-from persistence.redis_wire import Wire
+from persistence.redis_wire import Wire, set_up
 
 _ANSWER_WITHIN = 5.0
 """Seconds; after that the connection is given up. A commit tried again is applied once."""
@@ -173,6 +173,7 @@ class RedisReads:
         # writer's. RESP2, because scripts answer in it on every server.
         retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
         options |= {"retry": retry, "protocol": 2, "decode_responses": False, "encoding": "utf-8"}
+        options |= {"redis_connect_func": set_up}
         pool = ConnectionPool(**options)
         self._client, self._wire = Redis(connection_pool=pool), Wire(pool)
 

@@ -9,6 +9,10 @@ timed out and parsed stays its business.
 from __future__ import annotations
 
 import hashlib
+import os
+import socket
+import ssl
+import struct
 from collections import deque
 from collections.abc import Sequence
 from functools import cache
@@ -53,6 +57,24 @@ class Wire:
             return evaluate(connection, script, keys, values)
         finally:
             self._idle.append(connection)
+
+
+def set_up(connection: Any) -> None:
+    """Prepare a new connection for large batches; for the driver's `redis_connect_func`.
+
+    The driver's sockets never block, so what does not fit into the kernel's buffer is sent piece by piece, and between any
+    two this thread has to win the interpreter back from all others: at 256 callers that was half of a commit's time. On
+    a socket that blocks the kernel takes everything in one go. How long to wait is still ours: for readiness before, and
+    the kernel's own limit while it sends.
+    """
+    raw = connection._sock  # noqa: SLF001  # the driver has no other way to reach it
+    if connection.socket_timeout and not isinstance(raw, ssl.SSLSocket):
+        seconds = float(connection.socket_timeout)
+        limit = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        os.set_blocking(raw.fileno(), True)
+    connection.on_connect()
 
 
 def _exchange(connection: Any, packed: Any) -> Any:
