@@ -4,8 +4,8 @@ The log's entry ids are `<seq>-0`, so a double is impossible and a gap can be se
 newest one logged is appended; whatever does not follow, or failed, or came while Redis was away, makes its
 conversation one that is behind, and those are brought up from the journal. Publishers hand over and never wait.
 
-Events gather for a moment. Sending takes processor time from whoever carries a request, and holds up its next step where
-Redis is the store too: the server synchronises its file for both. What answers who came in by Redis does not wait.
+Events gather for a moment. Sending takes processor time from whoever carries a request, and holds up its next step
+where Redis is the store too: the server synchronises its file for both. What answers who came by Redis does not wait.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError, RedisError
 from redis.retry import Retry
 
+from persistence import redis_read_scripts as lua
 from persistence import redis_rows as rows
-from persistence import redis_scripts as lua
 from persistence.contract import (
     ConversationRow,
     DeadLetterRow,

@@ -1,9 +1,9 @@
 """One script call on the wire: packed, sent and its answer read on a connection that is kept at hand, and no more.
 
 The driver's own way to call a script passes a dozen layers (a connection taken from its pool under a lock and tried for
-readability, a retrier, hooks, response callbacks, events for monitoring). For a step they cost as much processor time as
-packing, sending and reading together. Connections are still the driver's: how they are made, authenticated, encrypted,
-timed out and parsed stays its business.
+readability, a retrier, hooks, response callbacks, events for monitoring). For a step they cost as much processor time
+as packing, sending and reading together. Connections are still the driver's: how they are made, authenticated,
+encrypted, timed out and parsed stays its business.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class Wire:
 def set_up(connection: Any) -> None:
     """Prepare a new connection for large batches; for the driver's `redis_connect_func`.
 
-    The driver's sockets never block, so what does not fit into the kernel's buffer is sent piece by piece, and between any
-    two this thread has to win the interpreter back from all others: at 256 callers that was half of a commit's time. On
-    a socket that blocks the kernel takes everything in one go. How long to wait is still ours: for readiness before, and
-    the kernel's own limit while it sends.
+    The driver's sockets never block, so what does not fit into the kernel's buffer is sent piece by piece, and between
+    any two this thread has to win the interpreter back from all others: at 256 callers that was half of a commit's
+    time. On a socket that blocks the kernel takes everything in one go. How long to wait is still ours: for readiness
+    before, and the kernel's own limit while it sends.
     """
     raw = connection._sock  # noqa: SLF001  # the driver has no other way to reach it
     if connection.socket_timeout and not isinstance(raw, ssl.SSLSocket):
