@@ -34,7 +34,7 @@ BATCH = 500
 GATHER = 0.02
 """Seconds that an event may wait for others."""
 PAUSE = 0.005
-"""Seconds from one send to one for the sake of an answer: in a crowd answers gather too."""
+"""Seconds from one answer to the next: in a crowd answers gather too."""
 REMEMBERED = 50_000
 """Conversations whose newest logged number is known without asking."""
 _IDLE = 1.0
@@ -64,7 +64,8 @@ class Publisher:
         self._changed = threading.Condition()
         self._due = 0.0
         """When the events that wait are to be sent; of `time.monotonic`."""
-        self._sent = 0.0
+        self._sent = self._answered = 0.0
+        """When something was last sent, and when an answer was last sent or is to be."""
         self._expected: OrderedDict[str, None] = OrderedDict()
         self._asleep = False
         """Whether the thread has to be woken for an event that nobody waits for."""
@@ -132,8 +133,8 @@ class Publisher:
         awaited = event.type == "message.refused" or (
             event.type == "reply.sent" and event.conversation_id in self._expected
         )
-        if awaited and self._due > (soon := max(self._sent + PAUSE, time.monotonic())):
-            self._due = soon
+        if awaited and self._due > (soon := max(self._answered + PAUSE, time.monotonic())):
+            self._due = self._answered = soon
             self._changed.notify()
         elif (first and self._asleep) or len(self._events) == BATCH:
             self._changed.notify()
