@@ -45,6 +45,7 @@ class RedisDoor:
         shared: dict[str, Any] = {
             "bury": bury,
             "tell": self.publisher.tell,
+            "expect": self.publisher.expect,
             "max_bytes": lambda: self._settings.max_message_bytes,
             "log": log,
         }

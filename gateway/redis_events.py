@@ -3,6 +3,9 @@
 The log's entry ids are `<seq>-0`, so a double is impossible and a gap can be seen. Only the event that follows the
 newest one logged is appended; whatever does not follow, or failed, or came while Redis was away, makes its
 conversation one that is behind, and those are brought up from the journal. Publishers hand over and never wait.
+
+Events gather for a moment. Sending takes processor time from whoever carries a request, and holds up its next step
+where Redis is the store too: the server synchronises its file for both. What answers who came by Redis does not wait.
 """
 
 from __future__ import annotations
@@ -27,7 +30,11 @@ from persistence.contract import StoreUnavailable
 
 QUEUE_LIMIT = 10_000
 """Events that wait to be sent. Then progress is dropped and journaled ones are left to the journal."""
-BATCH = 200
+BATCH = 500
+GATHER = 0.02
+"""Seconds that an event may wait for others."""
+PAUSE = 0.005
+"""Seconds from one answer to the next: in a crowd answers gather too."""
 REMEMBERED = 50_000
 """Conversations whose newest logged number is known without asking."""
 _IDLE = 1.0
@@ -55,6 +62,13 @@ class Publisher:
         self._keep_ms = max(1, round(keep * 1000))
         self._events: deque[Event] = deque()
         self._changed = threading.Condition()
+        self._due = 0.0
+        """When the events that wait are to be sent; of `time.monotonic`."""
+        self._sent = self._answered = 0.0
+        """When something was last sent, and when an answer was last sent or is to be."""
+        self._expected: OrderedDict[str, None] = OrderedDict()
+        self._asleep = False
+        """Whether the thread has to be woken for an event that nobody waits for."""
         self._behind: dict[str, None] = {}
         self._logged: OrderedDict[str, int] = OrderedDict()
         self._catch_up = CatchUp(prefix, router, self._send)
@@ -94,16 +108,36 @@ class Publisher:
             )
         )
 
+    def expect(self, conversation_id: str) -> None:
+        """Send this conversation's replies at once from now on: who asked over Redis waits for them here."""
+        with self._changed:
+            self._expected[conversation_id] = None
+            self._expected.move_to_end(conversation_id)
+            if len(self._expected) > REMEMBERED:
+                self._expected.popitem(last=False)
+
     def _take(self, event: Event) -> None:
         with self._changed:
             if self._link.connected and len(self._events) < QUEUE_LIMIT:
-                self._events.append(event)
-                if len(self._events) == 1:
-                    self._changed.notify()
+                self._hand_over(event)
             elif event.seq:
                 self._behind[event.conversation_id] = None
             else:
                 self.figures["dropped"] += 1
+
+    def _hand_over(self, event: Event) -> None:
+        first = not self._events
+        self._events.append(event)
+        if first:
+            self._due = time.monotonic() + GATHER
+        awaited = event.type == "message.refused" or (
+            event.type == "reply.sent" and event.conversation_id in self._expected
+        )
+        if awaited and self._due > (soon := max(self._answered + PAUSE, time.monotonic())):
+            self._due = self._answered = soon
+            self._changed.notify()
+        elif (first and self._asleep) or len(self._events) == BATCH:
+            self._changed.notify()
 
     # The link's thread
 
@@ -124,12 +158,12 @@ class Publisher:
     def _turn(self, client: Redis) -> None:
         began = time.time_ns() // 1_000_000
         with self._changed:
-            if not self._events and not self._behind and not self._link.stopping.is_set():
-                self._changed.wait(_IDLE)
+            self._gather()
             events = [self._events.popleft() for _ in range(min(BATCH, len(self._events)))]
             behind = next(iter(self._behind), None)
         if events:
             self._pass_on(client, events)
+            self._sent = time.monotonic()
         if behind is not None:
             self._bring_up(client, behind)
         if not events and behind is None:
@@ -137,6 +171,19 @@ class Publisher:
             if self._marked != self.figures["logged"] and self._catch_up.mark(client, began):
                 self._marked = self.figures["logged"]
         self._say_dropped()
+
+    def _gather(self) -> None:
+        """Wait until there is something to send or to catch up with, for a second at most."""
+        until = time.monotonic() + _IDLE
+        while not self._behind and len(self._events) < BATCH and not self._link.stopping.is_set():
+            now = time.monotonic()
+            left = (self._due if self._events else until) - now
+            if left <= 0:
+                return
+            # Where events came a moment ago more will come: looking for them costs less than being woken by the first.
+            self._asleep = not self._events and now - self._sent > _IDLE
+            self._changed.wait(left if self._asleep else min(left, GATHER))
+            self._asleep = False
 
     def _pass_on(self, client: Redis, events: list[Event]) -> None:
         fit: list[Event] = []

@@ -21,7 +21,7 @@ from gateway.ports import FrontDoor, Log
 from gateway.redis_lanes import Entry, Lanes
 from gateway.redis_link import Link, is_missing_group
 from gateway.redis_payload import FIELD, from_entry
-from gateway.redis_ports import Bury, Tell
+from gateway.redis_ports import Bury, Expect, Tell
 from gateway.redis_settling import Settling
 from gateway.redis_stream import InboxStream, Row
 from messages.inbound import Accepted, Answer, Refused
@@ -57,6 +57,7 @@ class Inbox:
         *,
         bury: Bury,
         tell: Tell,
+        expect: Expect,
         max_bytes: Callable[[], int],
         log: Log,
         clock: Callable[[], float] = time.monotonic,
@@ -64,6 +65,7 @@ class Inbox:
         self._stream = stream
         self._link = link
         self._router = router
+        self._expect = expect
         self._max_bytes = max_bytes
         self._log = log
         self._now = clock
@@ -159,6 +161,7 @@ class Inbox:
                 raise
             assert entry.message is not None
             self._lanes.ask(entry, self._now())
+            self._expect(entry.message.conversation_id)
             try:
                 self._router.submit(entry.message, partial(self._note, entry.id))
             except Exception as error:  # noqa: BLE001  # it failed with this message: counted, and after so many a dead letter

@@ -18,6 +18,7 @@ from redis.retry import Retry
 from gateway.ports import Log
 from gateway.redis_ports import BadUrl
 from persistence.contract import StoreUnavailable
+from persistence.redis_wire import set_up as prepare
 
 ANSWER_WITHIN = 2.0
 """Seconds for an answer of the server; a connection that is slower is given up as half-open."""
@@ -214,7 +215,7 @@ def _once() -> Callable[[Any], None]:
         if used:
             raise RedisConnectionError("the server closed the connection")
         used = True
-        connection.on_connect()
+        prepare(connection)
 
     return set_up
 

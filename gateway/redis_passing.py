@@ -14,6 +14,7 @@ from typing import Any, Final
 from redis import Redis
 
 from messages.events import Event, public_json
+from persistence.redis_wire import evaluate
 
 BATCH_BYTES: Final = 1 << 20
 """Bytes of events in one command, about."""
@@ -70,7 +71,11 @@ def pass_on(
         count, size = count + 1, size + len(body)
         if size >= BATCH_BYTES:
             break
-    answer: Any = client.register_script(_ON_THE_SERVER)(args=arguments)
+    connection = client.connection_pool.get_connection()
+    try:
+        answer: Any = evaluate(connection, _ON_THE_SERVER, (), arguments)
+    finally:
+        client.connection_pool.release(connection)
     failures = [
         Failure(events[place] if place >= 0 else None, bool(logged), _WHERE.sub("", reason.decode("utf-8", "replace")))
         for place, logged, reason in answer

@@ -17,6 +17,10 @@ Tell = Callable[[str, str | None, Refused], None]
 """Publishes that a message (conversation, message id) was refused. Never raises, never waits."""
 
 
+Expect = Callable[[str], None]
+"""Says that somebody who listens over Redis speaks to a conversation. Never raises, never waits."""
+
+
 class RedisSettings(Protocol):
     """The settings the Redis door obeys; only `max_message_bytes` may change while it is open."""
 

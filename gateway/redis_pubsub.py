@@ -12,7 +12,7 @@ from redis import Redis
 from gateway.ports import FrontDoor, Log
 from gateway.redis_link import Link
 from gateway.redis_payload import Inbound, Letter, from_channel, readable
-from gateway.redis_ports import Bury, Tell
+from gateway.redis_ports import Bury, Expect, Tell
 from messages.inbound import Answer, Refused
 from messages.wire import WireError
 
@@ -38,6 +38,7 @@ class Listener:
         *,
         bury: Bury,
         tell: Tell,
+        expect: Expect,
         max_bytes: Callable[[], int],
         log: Log,
     ) -> None:
@@ -46,6 +47,7 @@ class Listener:
         self._router = router
         self._bury = bury
         self._tell = tell
+        self._expect = expect
         self._max_bytes = max_bytes
         self._log = log
         self._lock = threading.Lock()
@@ -116,6 +118,7 @@ class Listener:
             else:
                 self._count("accepted")
 
+        self._expect(message.conversation_id)
         try:
             self._router.submit(message, answer)
         except Exception as error:  # noqa: BLE001  # as above: what the daemon could not take is kept and said

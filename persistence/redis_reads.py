@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from redis import Redis
@@ -12,8 +12,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError, RedisError
 from redis.retry import Retry
 
+from persistence import redis_read_scripts as lua
 from persistence import redis_rows as rows
-from persistence import redis_scripts as lua
 from persistence.contract import (
     ConversationRow,
     DeadLetterRow,
@@ -27,6 +27,7 @@ from persistence.contract import (
 )
 from persistence.damage import read_ids
 from persistence.entry import CorruptEntry
+from persistence.redis_wire import Wire, set_up
 
 _ANSWER_WITHIN = 5.0
 """Seconds; after that the connection is given up. A commit tried again is applied once."""
@@ -44,7 +45,7 @@ class RedisReads:
         self._base = f"{{{prefix}}}:store"
         self._owner_key = f"{self._base}:owner"
         self._client: Redis | None = None
-        self._scripts: dict[str, Callable[..., Any]] = {}
+        self._wire: Wire | None = None
         self._secret: str | None = None
 
     def load(self, conversation_id: str, *, recent: int, whole: bool = False) -> Loaded:
@@ -172,11 +173,12 @@ class RedisReads:
         # writer's. RESP2, because scripts answer in it on every server.
         retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
         options |= {"retry": retry, "protocol": 2, "decode_responses": False, "encoding": "utf-8"}
-        self._client = Redis(connection_pool=ConnectionPool(**options))
-        self._scripts = {}
+        options |= {"redis_connect_func": set_up}
+        pool = ConnectionPool(**options)
+        self._client, self._wire = Redis(connection_pool=pool), Wire(pool)
 
     def _disconnect(self) -> None:
-        client, self._client = self._client, None
+        client, self._client, self._wire = self._client, None, None
         if client is not None:
             client.connection_pool.disconnect()
 
@@ -192,12 +194,11 @@ class RedisReads:
             raise self._trouble(error, of) from None
 
     def _script(self, script: str, *values: Any, of: str | None = None) -> Any:
-        client = self._connected()
-        call = self._scripts.get(script)
-        if call is None:
-            call = self._scripts[script] = client.register_script(script)
+        wire = self._wire
+        if wire is None:
+            raise StoreUnavailable("the store is not open")
         try:
-            return call(keys=[self._owner_key], args=values, client=client)
+            return wire.call(script, (self._owner_key,), values)
         except DataError:  # as above
             raise
         except RedisError as error:

@@ -1,4 +1,7 @@
-"""Every Lua script of the Redis store: each is one atomic step, and each writing one first checks who owns the store.
+"""The Lua scripts of the Redis store: each is one atomic step, and each writing one first checks who owns the store.
+
+Here are those of the ownership and the upkeep; `redis_commit_script.py` has the one that writes,
+`redis_read_scripts.py` those that read.
 
 Keys. All begin with `{prefix}:store`; the braces make the prefix the hash tag, so that on a Redis Cluster all keys live
 in one slot and one script may touch them all. Only the ownership key is declared, the others are derived from it: they
@@ -28,12 +31,12 @@ from __future__ import annotations
 
 from typing import Final
 
-_BASE: Final = """
+BASE: Final = """
 local owner = KEYS[1]
 local base = string.sub(owner, 1, -7)
 """
 
-_KINDS: Final = """
+KINDS: Final = """
 local function wrong(key, kind)
     local is = redis.call('TYPE', key).ok
     if is ~= 'none' and is ~= kind then return key .. ' is a ' .. is .. ' in place of a ' .. kind end
@@ -43,9 +46,9 @@ local function whole_number(text) -- what was spoilt is read from its beginning:
 end
 """
 
-_GUARD: Final = (
-    _BASE
-    + _KINDS
+GUARD: Final = (
+    BASE
+    + KINDS
     + """
 local held_mark, held_commits = unpack(redis.call('HMGET', owner, 'mark', 'commits'))
 if not held_mark then return {'missing'} end
@@ -56,7 +59,7 @@ if tonumber(held_commits) < tonumber(ARGV[2]) then return {'behind', held_commit
 """ARGV: mark of this owner, number of the newest commit it was told of."""
 
 OWN: Final = (
-    _BASE
+    BASE
     + """
 local lease, token = base .. ':lease', ARGV[1]
 local format = redis.call('HGET', owner, 'format')
@@ -78,7 +81,7 @@ return {'ok', redis.call('HGET', owner, 'epoch')}
 """ARGV: token, owner's name, now, lease in ms, format. The same token twice is the same owner asking again."""
 
 RENEW: Final = (
-    _GUARD
+    GUARD
     + """
 redis.call('SET', base .. ':lease', ARGV[3], 'PX', ARGV[4])
 return {'ok'}
@@ -87,7 +90,7 @@ return {'ok'}
 """A lease that ran out is taken again as long as nobody else became the owner meanwhile."""
 
 BEAT: Final = (
-    _GUARD
+    GUARD
     + """
 redis.call('HINCRBY', owner, 'beats', 1)
 return {'ok'}
@@ -95,177 +98,15 @@ return {'ok'}
 )
 
 RELEASE: Final = (
-    _GUARD
+    GUARD
     + """
 redis.call('DEL', base .. ':lease')
 return {'ok'}
 """
 )
 
-COMMIT: Final = (
-    _GUARD
-    + """
-local number, place = ARGV[3], 3
-local function take() place = place + 1; return ARGV[place] end
-local function take_all(width)
-    local rows = {}
-    for i = 1, tonumber(take()) do
-        local row = {}
-        for j = 1, width do row[j] = take() end
-        rows[i] = row
-    end
-    return rows
-end
-for _, each in ipairs({'listed', 'stale', 'unfinished', 'answered', 'cached', 'operations', 'metrics', 'errors',
-    'letters_at', 'letters stream', 'phases hash'}) do
-    local name, kind = string.match(each, '^(%S+) ?(%S*)$')
-    local bad = wrong(base .. ':' .. name, kind == '' and 'zset' or kind)
-    if bad then error(bad) end -- all need it: nothing was written, and a person must see to it
-end
-redis.call('HSET', owner, 'commits', number)
-
-local function bury(at, letter)
-    local key, id = base .. ':letters', whole_number(redis.call('HGET', owner, 'letters')) + 1
-    local added = redis.pcall('XADD', key, string.format('%.0f-0', id), 'letter', letter)
-    if type(added) == 'table' and added.err then -- the count was lost or spoilt: the stream knows it too
-        local told = redis.call('XINFO', 'STREAM', key)
-        for i = 1, #told, 2 do
-            if told[i] == 'last-generated-id' then id = whole_number(string.match(told[i + 1], '^%d+')) + 1 end
-        end
-        redis.call('XADD', key, string.format('%.0f-0', id), 'letter', letter)
-    end
-    redis.call('HSET', owner, 'letters', string.format('%.0f', id))
-    redis.call('ZADD', base .. ':letters_at', at, string.format('%.0f', id))
-end
-
-local function log(name, at, body)
-    local n = redis.call('HINCRBY', owner, 'rows', 1)
-    redis.call('ZADD', base .. ':' .. name, at, n .. ' ' .. body)
-    if n % 1000 == 0 then
-        for _, each in ipairs({'operations', 'metrics', 'errors'}) do
-            redis.call('ZREMRANGEBYRANK', base .. ':' .. each, 0, -100001)
-        end
-    end
-end
-
-local function count(phase, by)
-    local number = (tonumber(redis.call('HGET', base .. ':phases', phase)) or 0) + by
-    if number > 0 then
-        redis.call('HSET', base .. ':phases', phase, string.format('%.0f', number))
-    else
-        redis.call('HDEL', base .. ':phases', phase)
-    end
-end
-
-local function index(c, phase, old_phase, unfinished, at)
-    redis.call('ZADD', base .. ':listed', -tonumber(at), c)
-    redis.call('ZADD', base .. ':stale', at, c)
-    if old_phase ~= phase then
-        if old_phase then
-            redis.call('ZREM', base .. ':phase:' .. old_phase, c)
-            count(old_phase, -1)
-        end
-        count(phase, 1)
-    end
-    redis.call('ZADD', base .. ':phase:' .. phase, -tonumber(at), c)
-    if unfinished == '1' then
-        redis.call('ZADD', base .. ':unfinished', at, c)
-    else
-        redis.call('ZREM', base .. ':unfinished', c)
-    end
-end
-
-local function apply()
-    local c, expected, first, last, at, entry = take(), take(), take(), take(), take(), take()
-    local phase, unfinished, open_seq, open_requests = take(), take(), take(), take()
-    local progress, users, snapshots = take(), take_all(1), take_all(1)
-    local inbox, replied, results = take_all(2), take_all(2), take_all(5)
-    local memory, forget, errors = take_all(4), take_all(1), take_all(2)
-
-    local state, journal = base .. ':state:' .. c, base .. ':journal:' .. c
-    local bad = wrong(state, 'hash') or wrong(journal, 'stream')
-    if #inbox + #replied > 0 then bad = bad or wrong(base .. ':inbox:' .. c, 'hash') end
-    if #results > 0 then bad = bad or wrong(base .. ':requests:' .. c, 'set') end
-    for _, row in ipairs(results) do
-        bad = bad or wrong(base .. ':results:' .. c .. '/' .. row[1], 'hash')
-        if row[5] ~= '' then bad = bad or wrong(base .. ':cache:' .. row[4], 'zset') end
-    end
-    if #memory > 0 then bad = bad or wrong(base .. ':memory:' .. c, 'hash') end
-    for _, row in ipairs(memory) do bad = bad or wrong(base .. ':' .. row[1] .. ':' .. c, 'zset') end
-    if #forget > 0 then bad = bad or wrong(base .. ':forgotten:' .. c, 'hash') end
-    if bad then return 'wrong ' .. bad end
-
-    local newest, old_phase = unpack(redis.call('HMGET', state, 'last_seq', 'phase'))
-    if not newest and redis.call('EXISTS', state, journal, base .. ':inbox:' .. c, base .. ':memory:' .. c) > 0 then
-        return 'wrong ' .. state .. ' has no last_seq, but there is more of the conversation'
-    end
-    if (newest or '0') ~= expected then
-        local same = redis.call('XRANGE', journal, last, last, 'COUNT', 1)[1]
-        if same and same[2][2] == first and same[2][4] == at and same[2][6] == entry then return '' end
-        return newest or '0'
-    end
-
-    local of_phase = wrong(base .. ':phase:' .. phase, 'zset')
-        or (old_phase and wrong(base .. ':phase:' .. old_phase, 'zset'))
-    if of_phase then error(of_phase) end -- others need it: as above
-    -- The first write of the step: the one that can be refused, when the journal is further on than the state says.
-    local added = redis.pcall('XADD', journal, last .. '-0', 'first', first, 'at', at, 'body', entry)
-    if type(added) == 'table' and added.err then return 'wrong ' .. journal .. ': ' .. added.err end
-    if not newest then redis.call('HSET', state, 'created_at', at, 'recoveries', '0', 'snapshot_seq', '0') end
-    redis.call('HSET', state, 'phase', phase, 'last_seq', last, 'unfinished', unfinished, 'open_seq', open_seq,
-        'open_requests', open_requests, 'updated_at', at)
-    for _, row in ipairs(users) do redis.call('HSET', state, 'user_id', row[1]) end
-    for _, row in ipairs(snapshots) do redis.call('HSET', state, 'snapshot', row[1], 'snapshot_seq', last) end
-    if progress == '1' then redis.call('HSET', state, 'recoveries', '0') end
-    index(c, phase, old_phase, unfinished, at)
-
-    for _, row in ipairs(inbox) do
-        redis.call('HSET', base .. ':inbox:' .. c, row[1], at .. '  ' .. row[2])
-        redis.call('ZREM', base .. ':answered', c .. '/' .. row[1])
-    end
-    for _, row in ipairs(replied) do
-        local held = redis.call('HGET', base .. ':inbox:' .. c, row[1])
-        if held then
-            local accepted, _, rest = string.match(held, '^(%-?%d+) (%d*) (.*)$')
-            if accepted then -- else it was spoilt, and stays as it is for whoever looks it up
-                redis.call('HSET', base .. ':inbox:' .. c, row[1], accepted .. ' ' .. row[2] .. ' ' .. rest)
-                redis.call('ZADD', base .. ':answered', accepted, c .. '/' .. row[1])
-            end
-        end
-    end
-    for _, row in ipairs(results) do
-        local request, node, body, cached, expires = unpack(row)
-        redis.call('HSET', base .. ':results:' .. c .. '/' .. request, node, body)
-        redis.call('SADD', base .. ':requests:' .. c, request)
-        if expires ~= '' then
-            redis.call('ZADD', base .. ':cache:' .. cached, expires, cjson.encode({c, request, node}))
-            redis.call('ZADD', base .. ':cached', 'GT', expires, cached)
-        end
-    end
-    for _, row in ipairs(memory) do
-        local order, seq, role, body = unpack(row)
-        redis.call('ZADD', base .. ':' .. order .. ':' .. c, seq, seq .. '/' .. role)
-        redis.call('HSET', base .. ':memory:' .. c, seq .. '/' .. role, body)
-    end
-    for _, row in ipairs(forget) do redis.call('HSET', base .. ':forgotten:' .. c, row[1], last) end
-    for _, row in ipairs(errors) do log('errors', row[1], row[2]) end
-    return ''
-end
-
-local logged, letters = take_all(3), take_all(2)
-if tonumber(held_commits) < tonumber(number) then
-    for _, row in ipairs(letters) do bury(row[1], row[2]) end
-    for _, row in ipairs(logged) do log(row[1], row[2], row[3]) end
-end
-local answer = {'ok'}
-for i = 1, tonumber(take()) do answer[i + 1] = apply() end
-return answer
-"""
-)
-"""ARGV: guard, number of this commit, rows, appends (see `redis_rows.py`). The same number writes no row twice."""
-
 DROP_LETTER: Final = (
-    _GUARD
+    GUARD
     + """
 redis.call('ZREM', base .. ':letters_at', ARGV[3])
 return {'ok', redis.call('XDEL', base .. ':letters', ARGV[3] .. '-0')}
@@ -273,7 +114,7 @@ return {'ok', redis.call('XDEL', base .. ':letters', ARGV[3] .. '-0')}
 )
 
 COUNT_RECOVERIES: Final = (
-    _GUARD
+    GUARD
     + """
 local answer = {'ok'}
 for _, c in ipairs(redis.call('ZRANGE', base .. ':unfinished', 0, -1)) do
@@ -290,7 +131,7 @@ return answer
 )
 
 CLEANUP: Final = (
-    _GUARD
+    GUARD
     + """
 local now, journal_at, logs_at, inbox_at, most = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local messages, steps, results, logs = 0, 0, 0, {}
@@ -343,151 +184,3 @@ return {'ok', messages, steps, results, logs[1], logs[2], logs[3], #letters, #lo
 """
 )
 """ARGV: guard, now, limits in ms, most rows of each kind, most conversations; bounded: a commit never waits long."""
-
-_FETCH: Final = """
-local function fetch(c, fields)
-    local rows, some = {}, {}
-    for i, field in ipairs(fields) do
-        some[#some + 1] = field
-        if #some == 500 or i == #fields then
-            for _, row in ipairs(redis.call('HMGET', base .. ':memory:' .. c, unpack(some))) do
-                if row then rows[#rows + 1] = row end
-            end
-            some = {}
-        end
-    end
-    return rows
-end
-"""
-
-KNOWN: Final = (
-    _BASE
-    + """
-local known = {}
-for i, c in ipairs(ARGV) do
-    local keys = {}
-    for j, name in ipairs({'state', 'journal', 'inbox', 'requests', 'memory', 'said', 'notes', 'forgotten'}) do
-        keys[j] = base .. ':' .. name .. ':' .. c
-    end
-    known[i] = redis.call('EXISTS', unpack(keys))
-end
-return known
-"""
-)
-"""ARGV: conversations. 0 for each that nothing is stored of: no key that `LOAD` looks at."""
-
-LOAD: Final = (
-    _BASE
-    + _KINDS
-    + _FETCH
-    + """
-local c, recent = ARGV[1], ARGV[2]
-local there, damaged, bad = false, '', {}
-for _, each in ipairs({'state hash', 'journal stream', 'inbox hash', 'requests set', 'memory hash', 'said zset',
-    'notes zset', 'forgotten hash'}) do
-    local name, kind = string.match(each, '^(%S+) (%S+)$')
-    local is = redis.call('TYPE', base .. ':' .. name .. ':' .. c).ok
-    if is ~= 'none' then there = true end
-    if is ~= 'none' and is ~= kind then
-        bad[name] = true
-        damaged = name .. ' is a ' .. is .. ' in place of a ' .. kind
-    end
-end
-if not there then return {} end
-if bad.state then return {'its row is a ' .. redis.call('TYPE', base .. ':state:' .. c).ok} end
-local state = redis.call('HMGET', base .. ':state:' .. c, 'last_seq', 'snapshot', 'snapshot_seq', 'open_seq',
-    'open_requests', 'phase')
-if not state[1] then return {'last_seq is missing, but there is more of the conversation'} end
-local results = {}
-local readable, requests = pcall(cjson.decode, state[5])
-if ARGV[3] == '1' and not (readable and type(requests) == 'table') then -- the inbox knows them too
-    readable, requests = true, {}
-    for _, row in ipairs(bad.inbox and {} or redis.call('HVALS', base .. ':inbox:' .. c)) do
-        local rest = string.match(row, '^%S+  (.*)$')
-        local known, message = pcall(cjson.decode, rest)
-        if known and type(message) == 'table' then requests[#requests + 1] = message[2] end
-    end
-end
-if readable and type(requests) == 'table' then
-    for i, request in ipairs(requests) do
-        local done = base .. ':results:' .. c .. '/' .. tostring(request)
-        local other = wrong(done, 'hash')
-        damaged = other or damaged
-        results[i] = other and {} or redis.call('HVALS', done)
-    end
-end
-local entries, from = {}, 1
-if ARGV[3] == '0' then from = whole_number(state[3]) + 1 end
-if not bad.journal then entries = redis.call('XRANGE', base .. ':journal:' .. c, from, '+') end
-local memory, forgotten = {}, {}
-if not (bad.notes or bad.said or bad.memory or bad.forgotten) then
-    local fields = redis.call('ZREVRANGE', base .. ':notes:' .. c, 0, 0)
-    local condensed = fields[1] and string.match(fields[1], '^%d+') or '0'
-    local said, first = base .. ':said:' .. c, whole_number(state[1]) + 1
-    for _, field in ipairs(redis.call('ZREVRANGEBYSCORE', said, '+inf', '(' .. condensed, 'LIMIT', 0, recent)) do
-        fields[#fields + 1] = field
-        first = whole_number(string.match(field, '^%d+'))
-    end
-    if state[4] ~= '' then
-        for _, field in ipairs(redis.call('ZRANGEBYSCORE', said, whole_number(state[4]), '(' .. first)) do
-            fields[#fields + 1] = field
-        end
-    end
-    memory, forgotten = fetch(c, fields), redis.call('HGETALL', base .. ':forgotten:' .. c)
-end
-return {state[1], state[2], state[3], entries, results, memory, forgotten, state[6], state[5], damaged}
-"""
-)
-"""ARGV: conversation, how many remarks, 1 for the whole journal. As of one moment.
-
-One string alone says why not even the place of the conversation is known.
-"""
-
-MEMORY: Final = (
-    _BASE
-    + _FETCH
-    + """
-local c = ARGV[1]
-local fields = redis.call('ZRANGEBYSCORE', base .. ':said:' .. c, ARGV[2], ARGV[3])
-for _, field in ipairs(redis.call('ZRANGEBYSCORE', base .. ':notes:' .. c, ARGV[2], ARGV[3])) do
-    fields[#fields + 1] = field
-end
-return {fetch(c, fields), redis.call('HGETALL', base .. ':forgotten:' .. c)}
-"""
-)
-
-LISTED: Final = (
-    _BASE
-    + _KINDS
-    + """
-local rows = {}
-local found = redis.call('ZRANGEBYSCORE', base .. ARGV[1], ARGV[2], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[3])
-for i = 1, #found, 2 do
-    local state, row = base .. ':state:' .. found[i], {false, false, false, false, false}
-    if not wrong(state, 'hash') then
-        row = redis.call('HMGET', state, 'phase', 'last_seq', 'unfinished', 'user_id', 'created_at')
-    end
-    table.insert(row, 1, found[i])
-    row[7] = string.format('%.0f', -tonumber(found[i + 1])) -- the index's own: from it the next page goes on
-    rows[#rows + 1] = row
-end
-return rows
-"""
-)
-"""ARGV: index, from which score, how many."""
-
-CACHED: Final = (
-    _BASE
-    + """
-for _, member in ipairs(redis.call('ZREVRANGEBYSCORE', base .. ':cache:' .. ARGV[1], '+inf', '(' .. ARGV[2])) do
-    local c, request, node = unpack(cjson.decode(member))
-    local body = redis.call('HGET', base .. ':results:' .. c .. '/' .. request, node)
-    if body then
-        local head = cjson.decode(string.match(body, '^[^\\n]*'))
-        if head[7] == ARGV[1] and head[8] ~= cjson.null and head[8] > tonumber(ARGV[2]) then return body end
-    end
-end
-return false
-"""
-)
-"""ARGV: cache key, now. A place whose result was replaced or deleted since is passed over."""

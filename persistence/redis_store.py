@@ -32,6 +32,7 @@ from persistence.contract import (
     StoreOwned,
     StoreUnavailable,
 )
+from persistence.redis_commit_script import COMMIT
 from persistence.redis_reads import RedisReads
 
 _FORMAT = 1
@@ -167,7 +168,7 @@ class RedisStore(RedisReads):
             if self._unsure != asked:
                 self._number += 1
             self._unsure = asked
-            answers = self._write(lua.COMMIT, self._number, *arguments)
+            answers = self._write(COMMIT, self._number, *arguments)
             self._acknowledged, self._unsure = self._number, None
             return [_outcome(append, answer) for append, answer in zip(batch, answers, strict=True)]
 

@@ -10,8 +10,8 @@ from gateway_support import row
 from redis_running import SERVER, redis_server, until
 from redis_support import QuickRouter, opened
 
-from gateway import redis_events
-from messages.events import PhaseChanged
+from gateway import redis_events, redis_passing
+from messages.events import PhaseChanged, ReplySent
 
 pytestmark = pytest.mark.skipif(SERVER is None, reason="there is no redis-server here")
 
@@ -68,6 +68,46 @@ def test_events_are_published_and_logged_alike_and_progress_is_published_only(se
         assert [json.loads(data).get("seq") for data in heard] == [1, None, 2]
         assert [fields[b"event"] for _, fields in redis.xrange("orch:log:c1")] == [heard[0], heard[2]]
         assert 0 < redis.pttl("orch:log:c1") <= 60_000
+
+
+def _reply(conversation_id: str, seq: int) -> ReplySent:
+    return ReplySent(seq=seq, at=1, conversation_id=conversation_id, message_id="m", status="completed")
+
+
+def test_events_gather_until_a_reply_to_somebody_who_asked_over_redis(server, redis, monkeypatch):
+    """Nothing is sent for those who asked over HTTP alone; what gathered goes along with the first awaited reply."""
+    monkeypatch.setattr(redis_events, "GATHER", 60.0)
+
+    def sends() -> int:
+        return redis.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
+
+    redis.script_load(redis_passing._ON_THE_SERVER)  # or the first send would be two
+
+    with opened(server) as at:
+        before = sends()
+        at.router.tick("http")
+        at.router.feed.publish([_reply("http", 2)])
+        assert redis.publish("orch:inject:here", "hello") == 1
+        redis.xadd("orch:inbox", {"message": '{"type":"user_message","conversation_id":"there","text":"hello"}'})
+        until(lambda: {"here", "there"} <= {message.conversation_id for message in at.router.submitted}, "both")
+        begun = at.router.seq("here")
+        at.router.feed.publish([_reply("here", begun + 1)])
+        until(lambda: logged(redis, "here") == list(range(1, begun + 2)), "the reply over pub/sub")
+        assert logged(redis, "http") == [1, 2]
+        begun = at.router.seq("there")
+        at.router.feed.publish([_reply("there", begun + 1)])
+        until(lambda: logged(redis, "there") == list(range(1, begun + 2)), "the reply over the stream")
+        assert sends() - before == 2
+
+
+def test_what_nobody_waits_for_is_sent_all_the_same(server, redis):
+    """Also when the thread slept long, or had sent a moment before."""
+    with opened(server) as at:
+        for count in range(1, 6):
+            began = time.monotonic()
+            at.router.tick("c1")
+            until(lambda count=count: logged(redis, "c1") == list(range(1, count + 1)), "the event")
+            assert time.monotonic() - began < 0.5
 
 
 def test_a_log_is_trimmed_about_at_its_length(server, redis):

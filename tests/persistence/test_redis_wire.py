@@ -1,0 +1,128 @@
+"""How the Redis store's scripts travel: broken connections, servers that forget scripts or freeze, large batches."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from redis_running import SERVER, redis_server
+from store_samples import commit, said, step
+
+from persistence.contract import MetricRow, OperationRow, StoreUnavailable
+from persistence.redis_store import RedisStore
+
+pytestmark = pytest.mark.skipif(SERVER is None, reason="there is no redis-server here")
+
+BASE = "{orch}:store"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Any]:
+    with redis_server() as running:
+        yield running
+
+
+@pytest.fixture
+def redis(server: Any) -> Iterator[tuple[Any, RedisStore]]:
+    client = server.client()
+    client.flushall()
+    store = RedisStore(f"{server.url}?socket_timeout=0.5")
+    store.open("test")
+    yield client, store
+    server.thaw()
+    store.close()
+
+
+def _ours(client: Any) -> list[str]:
+    """Return the ids of the connections that call scripts."""
+    return [line["id"] for line in client.client_list() if line["cmd"].startswith("evalsha")]
+
+
+def test_scripts_that_the_server_forgot_are_given_to_it_again(redis: Any) -> None:
+    client, store = redis
+    commit(store, step())
+    client.script_flush()
+    assert store.load("c1", recent=5).last_seq == 1
+    commit(store, step("c1", 1))
+
+
+def test_connections_that_the_server_ended_are_made_anew_at_once(redis: Any) -> None:
+    client, store = redis
+    for seq in range(3):
+        commit(store, step("c1", seq))
+        for number in _ours(client):
+            client.client_kill_filter(_id=number)
+        assert store.load("c1", recent=5).last_seq == seq + 1
+
+
+def test_a_connection_serves_one_after_another_and_each_of_those_that_call_at_once_has_its_own(redis: Any) -> None:
+    client, store = redis
+    for seq in range(20):
+        commit(store, step("c1", seq))
+        assert store.absent(["c1", "c2"]) == {"c2"}
+    assert len(_ours(client)) == 1
+    seen: list[int] = []
+
+    def look() -> None:
+        seen.extend(store.load("c1", recent=5).last_seq for _ in range(50))
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for seq in range(20, 40):
+        commit(store, step("c1", seq))
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 200, "an answer went to somebody else"
+    assert len(_ours(client)) <= 5
+
+
+def test_a_batch_larger_than_any_buffer_is_given_up_in_time_when_the_server_freezes(server: Any, redis: Any) -> None:
+    _client, store = redis
+    large = step("c1", entry=b"x" * (8 << 20))
+    server.freeze()
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="Timeout"):
+        store.commit([large])
+    assert 0.4 < time.monotonic() - began < 3
+    server.thaw()
+    commit(store, large)
+    assert [len(row.body) for row in store.entries("c1", after=0, limit=9)] == [8 << 20]
+
+
+def test_many_log_rows_of_one_commit_are_all_kept_and_capped_together(redis: Any) -> None:
+    client, store = redis
+    for name in ("operations", "errors"):
+        client.zadd(f"{BASE}:{name}", {f"old {number}": 0 for number in range(100_000)})
+    rows = [
+        OperationRow(5, "same", "info", "c1", None, {}) if number % 13 else MetricRow(5, "m", 1.0, "s")
+        for number in range(6_500)
+    ]
+    commit(store, step(), rows=rows)
+    assert client.zcard(f"{BASE}:metrics") == 500
+    assert client.zcount(f"{BASE}:operations", 5, 5) == 6_000
+    assert client.zcard(f"{BASE}:operations") == 100_000
+    commit(store, step("c1", 1), rows=rows[:2])
+    assert client.zcard(f"{BASE}:operations") == 100_001, "the cap is looked at every thousand rows"
+    assert int(client.hget(f"{BASE}:owner", "rows")) == 6_502
+
+
+def test_phases_are_counted_right_also_when_a_step_of_the_batch_cannot_be_written(redis: Any) -> None:
+    client, store = redis
+    commit(store, *(step(f"c{number}", phase="idle") for number in range(4)))
+    batch = [
+        step("c0", 1, phase="executing", memory=(said(2),)),
+        step("c0", 2, phase="responding"),
+        step("c1", 1, phase="responding"),
+        step("c2", 1, phase="paused"),
+    ]
+    client.set(f"{BASE}:phase:paused", "x")
+    with pytest.raises(StoreUnavailable, match="phase:paused is a string"):
+        store.commit(batch)
+    assert store.phase_counts() == {"idle": 2, "responding": 2}
+    client.delete(f"{BASE}:phase:paused")
+    commit(store, *batch)
+    assert store.phase_counts() == {"idle": 1, "responding": 2, "paused": 1}
