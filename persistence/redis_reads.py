@@ -174,13 +174,14 @@ class RedisReads:
         retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
         options |= {"retry": retry, "protocol": 2, "decode_responses": False, "encoding": "utf-8"}
         options |= {"redis_connect_func": set_up}
-        pool = ConnectionPool(**options)
-        self._client, self._wire = Redis(connection_pool=pool), Wire(pool)
+        self._client, self._wire = Redis(connection_pool=ConnectionPool(**options)), Wire(ConnectionPool(**options))
 
     def _disconnect(self) -> None:
-        client, self._client, self._wire = self._client, None, None
+        client, wire, self._client, self._wire = self._client, self._wire, None, None
         if client is not None:
             client.connection_pool.disconnect()
+        if wire is not None:
+            wire.close()
 
     def _key(self, table: str, *parts: str) -> str:
         return ":".join((self._base, table, *parts))

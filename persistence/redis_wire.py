@@ -37,7 +37,7 @@ class Wire:
     """Calls scripts, from any thread; those that call at the same time have a connection each."""
 
     def __init__(self, pool: ConnectionPool) -> None:
-        """`pool` makes the connections, and ends them when it is disconnected."""
+        """`pool` makes the connections. It is for this alone: they are kept, however few it may make."""
         self._pool = pool
         self._idle: deque[Any] = deque()
 
@@ -57,6 +57,10 @@ class Wire:
             return evaluate(connection, script, keys, values)
         finally:
             self._idle.append(connection)
+
+    def close(self) -> None:
+        """End all connections."""
+        self._pool.disconnect()
 
 
 def set_up(connection: Any) -> None:

@@ -40,6 +40,7 @@ _ROWS_WAIT: Final = 1.0
 """Seconds that log and metric rows wait for a commit to ride along with before they get one of their own."""
 _MAX_ROWS: Final = 10_000
 _ROWS_PER_COMMIT: Final = 1_000
+"""Of a commit without steps."""
 _ROWS_AT_LEAST: Final = 128
 _ROWS_PER_STEP: Final = 8
 """More than a step brings about, so that none are left behind for long."""
@@ -264,10 +265,10 @@ class Writer:
     def _gather(self) -> tuple[list[tuple[Append, Done]], list[tuple[Row, RowDone | None]]]:
         with self._changed:
             batch = _taken(self._pending, self._max_batch)
-            most = _ROWS_PER_COMMIT
-            if batch:  # somebody waits: it carries no more of what nobody waits for than its share
-                most = min(most, max(_ROWS_AT_LEAST, _ROWS_PER_STEP * len(batch)))
-            return batch, _taken(self._rows, most)
+            # Where somebody waits it carries no more of what nobody waits for than its share, but never less than comes
+            # in: the more steps there are at once, the more rows.
+            share = max(_ROWS_AT_LEAST, _ROWS_PER_STEP * len(batch)) if batch else _ROWS_PER_COMMIT
+            return batch, _taken(self._rows, share)
 
     def _write(self, appends: Sequence[Append], rows: Sequence[Row]) -> Generator[Pause, None, list[Outcome]]:
         """Ask the store; a simulated one takes its time."""

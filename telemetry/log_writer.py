@@ -60,11 +60,11 @@ class LogWriter:
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
-    def put(self, item: Any) -> bool:
-        """Take an item, or count it as dropped. The bound is kept to within the number of threads that log."""
+    def put(self, item: Any, entries: int = 1) -> bool:
+        """Take an item, or count its entries as dropped. The bound is kept to within the number of threads that log."""
         if self._queue.qsize() >= self._limit or self._closed:
             with self._lock:
-                self.dropped += 1
+                self.dropped += entries
             return False
         self._queue.put(item)
         return True

@@ -64,7 +64,7 @@ class Telemetry:
         self._kinds = Kinds()
         self._rows: list[Any] = []
         self._rows_dropped = 0
-        self._untold = 0
+        self._untold = self._unreadable = 0
         self._repeats = Repeats()
         self.metrics = Metrics(self.figures)
         self._ways: dict[tuple[str, str | None], _Way] = {}
@@ -107,22 +107,25 @@ class Telemetry:
         try:
             kept: list[tuple[_Way, dict[str, Any]]] = []
             for event, fields in said:
-                way = self._ways.get((event, level)) or self._way(event, level)
-                if event == "agent_call" and "outcome" not in fields:
-                    fields["outcome"] = _outcome(fields)
-                elif event == "rows_dropped":  # it took them, and the store could not
-                    self._rows_dropped += int(fields.get("rows", 0))
-                for move in way.movers:
-                    move(fields)
-                if way.does:
-                    _bound(fields)
-                    kept.append((way, fields))
+                try:
+                    way = self._ways.get((event, level)) or self._way(event, level)
+                    if event == "agent_call" and "outcome" not in fields:
+                        fields["outcome"] = _outcome(fields)
+                    elif event == "rows_dropped":  # it took them, and the store could not
+                        self._rows_dropped += int(fields.get("rows", 0))
+                    for move in way.movers:
+                        move(fields)
+                    if way.does:
+                        _bound(fields)
+                        kept.append((way, fields))
+                except Exception:  # noqa: BLE001  # as below; what else is said is not lost with it
+                    self._untold += 1
             if kept:
                 _bound(common)
                 context = get_contextvars()
                 if context:
                     common = {key: freeze(value) for key, value in context.items()} | common
-                self._writer.put((self._now(), common, kept))
+                self._writer.put((self._now(), common, kept), len(kept))
         except Exception:  # noqa: BLE001  # whoever tells what happens must not suffer from it; it is counted
             self._untold += 1
 
@@ -159,7 +162,7 @@ class Telemetry:
             "log_lines_dropped": self._writer.dropped,
             "log_lines_failed": self._writer.failed,
             "log_lines_left_out": self._repeats.left_out,
-            "log_lines_unreadable": self._writer.unreadable + self._untold,
+            "log_lines_unreadable": self._writer.unreadable + self._unreadable + self._untold,
             "operation_rows_dropped": self._rows_dropped,
         }
 
@@ -179,15 +182,19 @@ class Telemetry:
         """Clean what was said in one moment; keep its rows; return its lines."""
         at, common, said = item
         lines: list[str] = []
-        head = self._cleaner(common, hide=said[0][0].level != "debug")
+        # They are in every line of it: a text that a debug line may show is not for the others.
+        head = self._cleaner(common, hide=any(way.level != "debug" for way, _ in said))
         milliseconds = round(at * 1_000)
         for way, raw in said:
-            entry = self._cleaner(raw, hide=way.level != "debug")
-            if way.does & _LINE and (not way.limited or self._repeats.allows(way.event, at)):
-                whole = {**head, **entry, "event": way.event, "level": way.level, "timestamp": moment(at)}
-                lines.append(self._render(whole))
-            if way.does & _ROW:
-                add_rows(self._rows, self._kinds, milliseconds, way.event, way.level, head, entry)
+            try:
+                entry = self._cleaner(raw, hide=way.level != "debug")
+                if way.does & _LINE and (not way.limited or self._repeats.allows(way.event, at)):
+                    whole = {**head, **entry, "event": way.event, "level": way.level, "timestamp": moment(at)}
+                    lines.append(self._render(whole))
+                if way.does & _ROW:
+                    add_rows(self._rows, self._kinds, milliseconds, way.event, way.level, head, entry)
+            except Exception:  # noqa: BLE001  # what was said in the same moment is not lost with it; it is counted
+                self._unreadable += 1
         return lines
 
     def lost(self, count: int, reason: str) -> str:

@@ -608,3 +608,17 @@ def test_stop_waits_no_longer_than_asked_in_all(store):
 def test_two_stores_on_the_same_data_are_two_owners():
     data = MemoryData()
     assert (MemoryStore(data).open("one"), MemoryStore(data).open("two")) == (1, 2)
+
+
+def test_a_crowd_of_steps_carries_as_many_rows_as_it_brings_about(store, writer):
+    """Else rows are dropped as soon as enough callers keep the writer at work, though the store takes them all."""
+    outcomes = Outcomes()
+    store.gate.clear()
+    writer.submit(step("first"), outcomes)
+    store.wait_for_a_commit()
+    for number in range(400):
+        writer.submit(step(f"c{number}"), outcomes)
+    assert writer.submit_rows([MetricRow(at, "m", 1.0, "s") for at in range(2_000)]) == 2_000
+    store.gate.set()
+    outcomes.wait(401)
+    assert (writer.stats()["commits"], writer.stats()["rows"]) == (2, 2_000)

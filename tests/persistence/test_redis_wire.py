@@ -126,3 +126,15 @@ def test_phases_are_counted_right_also_when_a_step_of_the_batch_cannot_be_writte
     client.delete(f"{BASE}:phase:paused")
     commit(store, *batch)
     assert store.phase_counts() == {"idle": 1, "responding": 2, "paused": 1}
+
+
+def test_a_url_that_allows_one_connection_leaves_one_for_what_is_no_script(server: Any) -> None:
+    server.client().flushall()
+    store = RedisStore(f"{server.url}?max_connections=1", prefix="narrow")
+    store.open("test")
+    try:
+        commit(store, step())
+        assert store.health().kind == "redis"
+        assert store.load("c1", recent=5).last_seq == 1
+    finally:
+        store.close()
