@@ -18,6 +18,8 @@ from agents import Context, agent
 
 RELEASE = threading.Event()
 """Set by tests to let blocking agents go."""
+MEETING: list[asyncio.Future[None]] = []
+"""Those that wait for the others."""
 
 
 class Flaky(Exception):
@@ -101,9 +103,16 @@ def blocking(ctx: Context) -> str:
 
 
 @agent
-async def napping() -> int:
-    """Wait for a moment."""
-    await asyncio.sleep(0.02)
+async def meeting() -> int:
+    """Wait until three of them do, and a moment longer; then all go on at once."""
+    loop = asyncio.get_running_loop()
+    own = loop.create_future()
+    MEETING.append(own)
+    if len(MEETING) == 3:
+        met = MEETING.copy()
+        MEETING.clear()
+        loop.call_later(0.02, lambda: [each.set_result(None) for each in met])
+    await own
     return 1
 
 

@@ -17,7 +17,7 @@ from agents.errors import AgentTimeout
 from messages.agent import NodeResult, Progress
 from supervision.breaker import BreakerSpec
 
-NAMES = ("double_async", "napping", "raising_async", "waiting", "loop_blocker", "double")
+NAMES = ("double_async", "meeting", "raising_async", "waiting", "loop_blocker", "double")
 
 
 class Lane:
@@ -78,9 +78,9 @@ def test_what_ends_at_its_first_step_comes_back_in_one_message(lane):
     assert [call.order.node for call in lane.next(QuickEnded).calls] == ["a", "b", "c"]
 
 
-def test_what_waits_for_the_same_time_comes_back_in_one_message(lane):
+def test_what_waits_for_the_same_thing_comes_back_in_one_message(lane):
     """One step of the journal for all of it, as when nothing waits."""
-    lane.run(*(node("napping", name=name) for name in "abc"))
+    lane.run(*(node("meeting", name=name) for name in "abc"))
     assert sorted(call.order.node for call in lane.next(QuickEnded).calls) == ["a", "b", "c"]
 
 
