@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from actors.system import Said
 from messages.events import (
     ConversationQuarantined,
     Journaled,
@@ -18,9 +19,6 @@ from messages.events import (
     ReplySent,
     SynthesisFailed,
 )
-
-Said = tuple[str, dict[str, Any]]
-"""An event of the log and its fields."""
 
 
 def reports(events: Sequence[Journaled]) -> list[Said]:
