@@ -42,19 +42,20 @@ WHERE conversation_id = ? AND last_seq = ? AND first_seq = ? AND at = ? AND body
 ENTRY: Final = (
     "INSERT INTO orchestrator_journal (conversation_id, last_seq, first_seq, at, body) VALUES (?, ?, ?, ?, ?)"
 )
-STATE: Final = """
+STATE_AS_BEFORE: Final = """
 INSERT INTO orchestrator_workflow_states AS known
     (conversation_id, phase, last_seq, unfinished, oldest_open_seq, open_request_ids, user_id, created_at, updated_at,
-     snapshot_seq, snapshot, recoveries)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     snapshot_seq, snapshot)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (conversation_id) DO UPDATE SET
     phase = excluded.phase, last_seq = excluded.last_seq, unfinished = excluded.unfinished,
     oldest_open_seq = excluded.oldest_open_seq, open_request_ids = excluded.open_request_ids,
     user_id = coalesce(excluded.user_id, known.user_id), updated_at = excluded.updated_at,
-    recoveries = CASE WHEN excluded.recoveries = 0 THEN 0 ELSE known.recoveries END,
     snapshot_seq = CASE WHEN excluded.snapshot IS NULL THEN known.snapshot_seq ELSE excluded.snapshot_seq END,
     snapshot = coalesce(excluded.snapshot, known.snapshot), trimmable = 1
 """
+"""Of a step that is no progress: recoveries go on being counted."""
+STATE: Final = f"{STATE_AS_BEFORE.rstrip()}, recoveries = 0"
 INBOX: Final = """
 INSERT INTO orchestrator_inbox (conversation_id, message_id, request_id, fingerprint, seq, at)
 VALUES (?, ?, ?, ?, ?, ?)

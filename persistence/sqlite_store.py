@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -253,7 +253,8 @@ class SqliteStore(SqliteReads):
         _insert(
             writer, sql.ENTRY, ((a.conversation_id, a.last_seq, a.expected_seq + 1, a.at, a.entry) for a in appends)
         )
-        _insert(writer, sql.STATE, map(_state, appends))
+        for progress, some in groupby(appends, lambda a: a.progress):  # in order: one may have several steps
+            _insert(writer, sql.STATE if progress else sql.STATE_AS_BEFORE, map(_state, some))
         _insert(
             writer,
             sql.INBOX,
@@ -460,7 +461,6 @@ def _state(append: Append) -> tuple[Any, ...]:
         append.at,
         append.last_seq if append.snapshot is not None else 0,
         append.snapshot,
-        0 if append.progress else 1,  # what made no progress leaves the number of a row that is there as it is
     )
 
 

@@ -369,6 +369,13 @@ class StoreContract:
         commit(store, step("a", 2))
         assert store.count_recoveries() == {"b": 2}
 
+    def test_recoveries_of_a_conversation_begin_at_none_even_without_progress(self, store: Any) -> None:
+        still, on = {"unfinished": True, "progress": False}, {"unfinished": True}
+        commit(store, step("a", **still), step("b", **still), step("b", 1, **on), step("c", **on))
+        assert store.count_recoveries() == {"a": 1, "b": 1, "c": 1}
+        commit(store, step("a", 1, **still), step("b", 2, **on), step("c", 1, **still))
+        assert store.count_recoveries() == {"a": 2, "b": 1, "c": 2}
+
     def test_dead_letters_are_kept_listed_and_dropped_and_their_ids_are_never_given_again(self, store: Any) -> None:
         letters = [DeadLetterRow(n, f"to {n}", "gone", "Kind", b'{"n":%d}' % n) for n in range(5)]
         commit(store, rows=letters)
