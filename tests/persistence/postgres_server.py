@@ -70,6 +70,7 @@ class Server:
         with contextlib.suppress(subprocess.TimeoutExpired):  # it is on its way, on a busy machine
             self._server.ensure_postgres_running()
         until(self._answers, 30.0)
+        self._server.ensure_postgres_running()  # it knows the new process only when the first call was not given up
 
     def stop(self) -> None:
         self._server._cleanup()
