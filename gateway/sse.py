@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.doorway import Doorway
+from gateway.gate import HEAD
 from gateway.problems import Problem
 from gateway.protocol import ABORT
 from messages.events import Event, public_json
@@ -72,6 +73,11 @@ class EventStream(Response):
         door = self._door
         if door.streams >= door.max_streams:
             raise Problem("too_many_streams", f"{door.streams} clients follow events, which is all that are taken")
+        if scope.get(HEAD):
+            await self._first_page()  # for what it refuses
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
         unsubscribe = door.fanout.follow(self._conversation_id, self._arrived)
         door.streams += 1
         watch = asyncio.create_task(self._watch(receive))
