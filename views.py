@@ -132,8 +132,7 @@ class Views:
             return None
         if after >= row.last_seq:  # also what is too large a number for a store
             return []
-        rows = self._store.memory(conversation_id, first_seq=after + 1, last_seq=row.last_seq)
-        said = [r for r in rows if r.role != "note"][:limit]
+        said = self._store.said(conversation_id, first_seq=after + 1, last_seq=row.last_seq, limit=limit)
         return [
             {
                 "seq": r.seq,
