@@ -385,12 +385,14 @@ class Daemon:
             "store_up": float(self.writer.available),
             "draining": float(self.router is not None and self.router.draining),
             "timers": len(self.system.timers) if isinstance(self.system.timers, Timers) else 0,
-            "sse_clients": 0 if self.http is None else self.http.stats()["sse_clients"],
+            "sse_clients": 0,
             "threads_busy": execution["busy"],
             "threads_abandoned": execution["abandoned"],
             "worker_processes": execution["processes"],
             "breakers_open": sum(agent["breaker"] == "open" for agent in execution["agents"].values()),
         }
+        if self.http is not None:
+            figures.update(self.http.stats())
         for name, agent in execution["agents"].items():
             figures["agent_breaker_state", name] = BREAKER_STATES.index(agent["breaker"])
             figures["agent_calls_running", name] = agent["running"]

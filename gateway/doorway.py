@@ -45,6 +45,8 @@ class Doorway:
     _loop: asyncio.AbstractEventLoop | None = None
     _bridge: LoopBridge | None = None
     _threads: ReadThreads | None = None
+    _scraper: ReadThreads | None = None
+    """For the metrics alone: they are wanted most when the store hangs, and all other threads with it."""
     _fanout: Fanout | None = None
     _closing: asyncio.Event | None = None
     _waits: dict[asyncio.Future[Any], float] = field(default_factory=dict)
@@ -68,6 +70,7 @@ class Doorway:
             self._loop = loop
             self._bridge = LoopBridge(loop)
             self._threads = ReadThreads(self._bridge)
+            self._scraper = ReadThreads(self._bridge, threads=1)
             self._fanout = Fanout(lambda: self.router.feed, self._bridge)
             self._closing = asyncio.Event()
 
@@ -95,8 +98,9 @@ class Doorway:
             self._closing.set()
         for future, grace in self._waits.items():
             asyncio.get_running_loop().call_later(grace, give_up, future)
-        if self._threads is not None:
-            self._threads.stop()
+        for threads in (self._threads, self._scraper):
+            if threads is not None:
+                threads.stop()
 
     async def in_time(self, future: asyncio.Future[T | None], seconds: float, grace: float = 0.0) -> T | None:
         """Return what `future` becomes; None when so many seconds are over, or `grace` seconds after a stop."""
@@ -116,6 +120,20 @@ class Doorway:
         """Call a blocking verb of the daemon on a thread. Raises `Problem` when the store does not answer."""
         assert self._threads is not None, "enter_loop comes first"
         return await self._threads.read(function, *args, **options)
+
+    async def scrape(self) -> bytes:
+        """Return the metrics; they are had without the store."""
+        assert self._scraper is not None, "enter_loop comes first"
+        return await self._scraper.read(self.metrics)
+
+    def stats(self) -> dict[str, int]:
+        """Return how many clients follow events, and how many reads wait or found no place, from any thread."""
+        threads = self._threads
+        return {
+            "sse_clients": self.streams,
+            "http_reads_waiting": 0 if threads is None else threads.waiting,
+            "http_reads_refused": 0 if threads is None else threads.refused,
+        }
 
     def operated(self, request: Request, action: str, who: Mapping[str, Any], outcome: str, **about: Any) -> None:
         """Leave the one line, and row, of what somebody has changed or tried to."""

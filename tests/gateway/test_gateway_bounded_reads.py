@@ -1,8 +1,12 @@
-"""What a page of a conversation costs the store: no more rows than the page has."""
+"""What reading costs: a page no more rows than it has, and a slow store no more memory than is bounded."""
 
 from __future__ import annotations
 
+import threading
+
 import pytest
+from test_gateway_http import problem
+from test_gateway_wait import in_background, until
 
 from persistence.contract import Append, MemoryRow
 from persistence.memory_store import MemoryStore
@@ -59,3 +63,40 @@ def test_all_pages_together_are_all_that_was_said(views, store):
     assert seen == list(range(1, 201))
     assert store.read == 200
     assert views.messages("c1", 2**63 - 1, 7) == [] and views.messages("nobody", 0, 7) is None
+
+
+def test_only_so_many_reads_wait_for_a_slow_store_and_more_are_refused_at_once(http, router, server, monkeypatch):
+    monkeypatch.setattr("gateway.read_threads.QUEUE_LIMIT", 5)
+    release = threading.Event()
+    router.tick("c1")
+    router.read_delay = lambda: release.wait(20)
+    before = server.stats()["http_reads_refused"]
+    path = "/api/v1/conversations/c1"
+    try:
+        joins = [in_background(http.get, path) for _ in range(9)]  # four threads, and five that wait
+        until(lambda: server.stats()["http_reads_waiting"] == 5)
+        refused = http.get(path)
+        problem(refused, 503, "store_unavailable")
+        assert "5 reads wait" in refused.json()["detail"] and int(refused.headers["retry-after"]) >= 1
+        assert http.get("/readyz").status_code == 503
+        assert http.get("/livez").status_code == http.get("/metrics").status_code == 200
+    finally:
+        release.set()
+    assert [join().status_code for join in joins] == [200] * 9
+    assert server.stats()["http_reads_refused"] == before + 2
+    assert http.get(path).status_code == 200
+
+
+def test_reads_that_were_given_up_leave_nothing_but_their_place(http, router, server, monkeypatch):
+    """What is past its time is never read: a store that comes back is not busy with what nobody waits for."""
+    monkeypatch.setattr("gateway.read_threads.READ_TIMEOUT", 0.05)
+    release, asked = threading.Event(), []
+    router.read_delay = lambda: (asked.append(1), release.wait(20))
+    try:
+        for _ in range(9):
+            problem(http.get("/api/v1/conversations/c1"), 503, "store_unavailable")
+        assert len(asked) == 4
+    finally:
+        release.set()
+    until(lambda: server.stats()["http_reads_waiting"] == 0)
+    assert len(asked) == 4
