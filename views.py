@@ -100,6 +100,11 @@ class Views:
         except CorruptEntry as error:
             return {**line, "request": None, "unreadable": {"seq": error.seq, "reason": error.reason}}
 
+    def newest_seq(self, conversation_id: str) -> int | None:
+        """Return the newest sequence number, 0 when it cannot be read; None for an unknown conversation."""
+        row = self._store.conversation(conversation_id)
+        return None if row is None else row.last_seq
+
     def conversations(self, *, phase: str | None, after: tuple[int, str] | None, limit: int) -> list[ConversationRow]:
         """Return a page of conversations, newest update first."""
         return self._store.conversations(phase=phase, after=after, limit=limit)

@@ -100,15 +100,21 @@ class EventStream(Response):
     async def _first_page(self) -> tuple[int, Sequence[Event]]:
         door = self._door
         if self._after is None:
-            found = await door.read(door.router.conversation, self._conversation_id)
-            if found is None:
-                raise unknown_conversation(self._conversation_id)
-            return int(found["seq"]), ()
+            return await self._newest(), ()
         page = await door.read(door.router.events, self._conversation_id, self._after, PAGE)
         if page is None:
             raise unknown_conversation(self._conversation_id)
+        if self._after and not page and 0 < (newest := await self._newest()) < self._after:
+            detail = f"there is no event {self._after} to go on after: the journal ends with {newest}"
+            raise Problem("ahead_of_journal", detail, seq=newest)
         self._behind = self._behind or len(page) == PAGE
         return self._after, page
+
+    async def _newest(self) -> int:
+        newest = await self._door.read(self._door.router.newest_seq, self._conversation_id)
+        if newest is None:
+            raise unknown_conversation(self._conversation_id)
+        return newest
 
     async def _follow(self, send: Send, last: int) -> None:
         while not self._ended:

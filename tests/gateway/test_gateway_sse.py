@@ -252,7 +252,57 @@ def test_a_store_that_goes_away_ends_the_stream_and_the_client_comes_back(http, 
         assert reader.ids(2) == [11, 12]
 
 
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [(EVENTS, {"last-event-id": "12"}), (f"{EVENTS}?after=12", {}), (f"{EVENTS}?from=now", {"last-event-id": "11"})],
+)
+def test_who_has_seen_more_than_there_is_is_told_how_far_it_goes(http, started, server, path, headers):
+    """The store was restored from a backup: in silence it would miss what comes under numbers it has seen."""
+    for ask in (http.get, http.head):
+        answer = ask(path, headers={"accept": "text/event-stream", **headers}, timeout=5)
+        assert (answer.status_code, answer.headers["content-type"]) == (409, "application/problem+json")
+    problem = http.get(path, headers={"accept": "text/event-stream", **headers}).json()
+    assert (problem["code"], problem["seq"]) == ("ahead_of_journal", 10)
+    assert server.stats()["sse_clients"] == 0 and started.feed.stats()["listeners"] == 0
+    assert http.get(f"{EVENTS}?after=12").json() == {"events": [], "next": None}
+
+
+def test_who_has_seen_all_there_is_waits_for_what_comes(http, started):
+    with Reader(http, **{"last-event-id": "10"}) as reader:
+        started.tick("c1")
+        assert reader.ids(1) == [11]
+
+
+def test_a_newest_number_that_cannot_be_read_refuses_nobody(http, started):
+    started.newest_seq = lambda _: 0
+    with Reader(http, **{"last-event-id": "12"}) as reader:
+        for _ in range(3):
+            started.tick("c1")
+        assert reader.ids(1) == [13]
+
+
 # The client's side
+
+
+def test_the_client_says_that_the_store_has_become_older(server, started, monkeypatch):
+    monkeypatch.setattr("gateway.client.RECONNECT_DELAY", 0.01)
+    with DaemonClient(server.url) as client:
+        with pytest.raises(Problem) as caught:
+            next(client.follow("c1", 11))
+        assert (caught.value.code, caught.value.status, caught.value.body["seq"]) == ("ahead_of_journal", 409, 10)
+        follow = client.follow("c1", 8)
+        assert [next(follow)["seq"] for _ in range(2)] == [9, 10]
+        started.store_down = True  # ends the stream
+        feed, started.feed = started.feed, type(started.feed)()
+        for _ in range(2):
+            started.tick("c1")
+        started.feed = feed
+        started.tick("c1")
+        del started.journal["c1"][5:]
+        started.store_down = False
+        with pytest.raises(Problem) as caught:
+            next(follow)
+        assert (caught.value.code, caught.value.body["seq"]) == ("ahead_of_journal", 5)
 
 
 def test_the_client_follows_across_a_lost_connection(server, started, monkeypatch):
