@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from gateway.access import Access
 from gateway.fanout import Fanout
 from gateway.loop_bridge import LoopBridge
 from gateway.ports import FrontDoor, HttpSettings, Log, silent
 from gateway.problems import Problem
+from gateway.protocol import SENT_ALL
 from gateway.read_threads import ReadThreads
 from messages.inbound import Accepted, Answer, Cancel, Pause, Refused, Resume, UserMessage
 
@@ -42,6 +45,10 @@ class Doorway:
     """More are refused: each costs a file descriptor, and a system may give a process as few as 1,024."""
     access: Access = field(init=False)
     streams: int = 0
+    half_closed: int = 0
+    """Clients that have shut down their sending side and wait; or have gone, which is known after a minute."""
+    max_half_closed: int = 250
+    """More are answered at once: clients in a hurry, that have gone, must not use up all descriptors."""
     _loop: asyncio.AbstractEventLoop | None = None
     _bridge: LoopBridge | None = None
     _threads: ReadThreads | None = None
@@ -101,6 +108,25 @@ class Doorway:
         for threads in (self._threads, self._scraper):
             if threads is not None:
                 threads.stop()
+
+    @contextmanager
+    def attending(self, scope: Scope, reply: asyncio.Future[Any]) -> Iterator[None]:
+        """Wait no longer for `reply` than there is room for, once the client has shut down its sending side."""
+        counted = False
+
+        def sent_all() -> None:
+            nonlocal counted
+            if self.half_closed >= self.max_half_closed:
+                give_up(reply)
+            else:
+                counted = True
+                self.half_closed += 1
+
+        when_sent_all(scope, sent_all)
+        try:
+            yield
+        finally:
+            self.half_closed -= counted
 
     async def in_time(self, future: asyncio.Future[T | None], seconds: float, grace: float = 0.0) -> T | None:
         """Return what `future` becomes; None when so many seconds are over, or `grace` seconds after a stop."""
@@ -163,6 +189,13 @@ class Doorway:
         if isinstance(answer, Refused):
             raise Problem.from_refusal(answer)
         return answer
+
+
+def when_sent_all(scope: Scope, then: Callable[[], None]) -> None:
+    """Let `then` be called once the client has shut down its sending side: at once if it has."""
+    extension = scope.get("extensions", {}).get(SENT_ALL)
+    if extension is not None:
+        extension["call"](then)
 
 
 def give_up(future: asyncio.Future[Any]) -> None:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.doorway import Doorway
+from gateway.doorway import Doorway, when_sent_all
 from gateway.gate import HEAD
 from gateway.problems import Problem
 from gateway.protocol import ABORT
@@ -81,6 +81,7 @@ class EventStream(Response):
         unsubscribe = door.fanout.follow(self._conversation_id, self._arrived)
         door.streams += 1
         watch = asyncio.create_task(self._watch(receive))
+        when_sent_all(scope, self._leave)
         try:
             last, page = await self._first_page()
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -174,6 +175,11 @@ class EventStream(Response):
             self._behind = True
         else:
             self._live.append(event)
+        self._wake.set()
+
+    def _leave(self) -> None:
+        # Most often it has gone. One that has not gets the page that is read now, and comes back with its last id.
+        self._gone = True
         self._wake.set()
 
     async def _watch(self, receive: Receive) -> None:

@@ -298,6 +298,7 @@ def test_the_client_says_that_the_store_has_become_older(server, started, monkey
             started.tick("c1")
         started.feed = feed
         started.tick("c1")
+        until(lambda: server.stats()["sse_clients"] == 0)
         del started.journal["c1"][5:]
         started.store_down = False
         with pytest.raises(Problem) as caught:
