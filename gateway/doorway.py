@@ -148,7 +148,7 @@ class Doorway:
         return await self._threads.read(function, *args, **options)
 
     async def scrape(self) -> bytes:
-        """Return the metrics; they are had without the store."""
+        """Return the metrics."""
         assert self._scraper is not None, "enter_loop comes first"
         return await self._scraper.read(self.metrics)
 

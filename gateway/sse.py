@@ -106,7 +106,7 @@ class EventStream(Response):
         if page is None:
             raise unknown_conversation(self._conversation_id)
         if self._after and not page and 0 < (newest := await self._newest()) < self._after:
-            detail = f"there is no event {self._after} to go on after: the journal ends with {newest}"
+            detail = f"the journal ends with {newest}: there is no event {self._after} any more, or there never was"
             raise Problem("ahead_of_journal", detail, seq=newest)
         self._behind = self._behind or len(page) == PAGE
         return self._after, page
