@@ -40,9 +40,10 @@ from persistence.contract import (
 )
 from persistence.sqlite_reads import SqliteReads, connect, unavailable
 
-# Of every value that is no text or plain number the driver asks its type for ways to adapt it, and then drops an error for
-# each that there is not. It stores these as they are; told so, it asks no more (1.5 % of a request).
-sqlite3.register_adapter(type(None), {}.get)  # {}.get(None) is None
+# Of every value that is no text or plain number the driver asks the type for ways to adapt it, and drops an error for
+# each that there is not. These it stores as they are; told so, it asks no more (2 % of a request).
+_NOTHING: dict[None, None] = {}
+sqlite3.register_adapter(type(None), _NOTHING.get)  # None for None
 sqlite3.register_adapter(bytes, bytes)
 sqlite3.register_adapter(bool, int)
 
