@@ -79,6 +79,11 @@ class HttpProtocol(H11Protocol):
         super().on_response_complete()
         if self._half_closed and not self._is_due():
             self.transport.close()
+        if self.transport.is_closing() and self.timeout_keep_alive_task is None:
+            # It closes once the answer was taken; uvicorn sets no time for that.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def timeout_keep_alive_handler(self) -> None:
         """End an idle connection; one whose client takes none of its answer too, which a mere close would wait for."""
@@ -99,6 +104,7 @@ class HttpProtocol(H11Protocol):
                 timer.cancel()
         self._then = None
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP."""

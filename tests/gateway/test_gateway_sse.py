@@ -387,7 +387,11 @@ def test_a_client_that_accepts_nothing_is_let_go_and_harms_nobody(http, started,
         assert reader.ids(7) == list(range(4, 11))
 
 
-def test_a_client_that_never_reads_its_answer_does_not_keep_its_connection(http, started, server, monkeypatch):
+@pytest.mark.parametrize("half_closed", [False, True])
+@pytest.mark.parametrize("version", ["1.1", "1.1\r\nConnection: close", "1.0"])
+def test_a_client_that_never_reads_its_answer_does_not_keep_its_connection(
+    http, started, server, monkeypatch, version, half_closed
+):
     """Its answer was handed over whole: to close the connection would be to wait for it to be read."""
     monkeypatch.setattr(server._server.config, "timeout_keep_alive", 0.2)
     for _ in range(100):
@@ -397,6 +401,8 @@ def test_a_client_that_never_reads_its_answer_does_not_keep_its_connection(http,
     with socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         deaf.connect((http.base_url.host, http.base_url.port))
-        deaf.sendall(f"GET {EVENTS}?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        deaf.sendall(f"GET {EVENTS}?limit=1000 HTTP/{version}\r\nHost: localhost\r\n\r\n".encode())
+        if half_closed:
+            deaf.shutdown(socket.SHUT_WR)
         until(lambda: len(connections) == before + 1)
         until(lambda: len(connections) == before)
