@@ -126,7 +126,10 @@ class DaemonClient:
             after = page["next"]
 
     def events(self, conversation_id: str, *, after: int = 0, limit: int | None = None) -> Iterator[dict[str, Any]]:
-        """Yield journaled events after `after`, oldest first; all there are unless limited."""
+        """Yield journaled events after `after`, oldest first; all there are unless limited.
+
+        None when the journal does not go so far, which is no error here: compare with `conversation()["seq"]`.
+        """
         path = f"{_conversation(conversation_id)}/events"
         yield from self._pages(path, "events", "after", limit, {"after": after} if after else {})
 

@@ -155,9 +155,8 @@ def test_a_client_that_closed_its_socket_is_let_go_when_its_system_says_so(route
     client = socket.create_connection(server.address, timeout=10)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_LINGER2, 1)
     client.sendall(post("?wait=60"))
-    until(lambda: router.seq("c1") == 1)
+    until(lambda: router.seq("c1") == 1 and router.feed.stats()["listeners"] == 1)
     client.close()
-    until(lambda: waiting(server) == 1)
     until(lambda: waiting(server) == 0 and router.feed.stats()["listeners"] == 0)
     assert len(router.submitted) == 1
 
