@@ -67,13 +67,15 @@ def test_all_pages_together_are_all_that_was_said(views, store):
 
 def test_only_so_many_reads_wait_for_a_slow_store_and_more_are_refused_at_once(http, router, server, monkeypatch):
     monkeypatch.setattr("gateway.read_threads.QUEUE_LIMIT", 5)
-    release = threading.Event()
+    release, begun = threading.Event(), []
     router.tick("c1")
-    router.read_delay = lambda: release.wait(20)
+    router.read_delay = lambda: (begun.append(1), release.wait(20))
     before = server.stats()["http_reads_refused"]
     path = "/api/v1/conversations/c1"
     try:
-        joins = [in_background(http.get, path) for _ in range(9)]  # four threads, and five that wait
+        joins = [in_background(http.get, path) for _ in range(4)]
+        until(lambda: len(begun) == 4)  # as many as there are threads
+        joins += [in_background(http.get, path) for _ in range(5)]
         until(lambda: server.stats()["http_reads_waiting"] == 5)
         refused = http.get(path)
         problem(refused, 503, "store_unavailable")
@@ -95,8 +97,9 @@ def test_reads_that_were_given_up_leave_nothing_but_their_place(http, router, se
     try:
         for _ in range(9):
             problem(http.get("/api/v1/conversations/c1"), 503, "store_unavailable")
-        assert len(asked) == 4
+        begun = len(asked)
+        assert begun <= 4  # as many as there are threads
     finally:
         release.set()
     until(lambda: server.stats()["http_reads_waiting"] == 0)
-    assert len(asked) == 4
+    assert len(asked) == begun
