@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 from pydantic_core import to_json
 
-from messages.base import Json, Message, Record, record, serializer
+from messages.base import Json, Message, Record, fields_of, record, serializer
 from messages.failure import Failure
 from messages.plan import NodeSpec
 
@@ -221,25 +221,42 @@ JOURNALED: TypeAdapter[Journaled] = TypeAdapter(Annotated[Journaled, Field(discr
 """Validates a dict as the event its `type` names; unknown types and fields are refused."""
 
 
+@lru_cache(maxsize=1_024)
 def rfc3339(at: int) -> str:
     """Milliseconds since the epoch as RFC 3339 in UTC, with milliseconds; of a time without a year, the nearest."""
     try:
-        return f"{_second(at // 1000)}.{at % 1000:03d}Z"
+        second = datetime.fromtimestamp(at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     except (ValueError, OverflowError, OSError):  # a spoilt row: its list is shown all the same
         return "9999-12-31T23:59:59.999Z" if at > 0 else "0001-01-01T00:00:00.000Z"
-
-
-@lru_cache(maxsize=64)
-def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{second}.{at % 1000:03d}Z"
 
 
 def public_json(event: Event) -> bytes:
     """Return what `to_public` returns as JSON: it is sent for every event, to everybody who listens."""
-    # In one pass over what is particular to it, in place of a copy as plain data and a pass over that.
-    rest = serializer(event).to_json(event, exclude=_left_out(event), exclude_none=isinstance(event, _SPARSE))
-    start = to_json(_head(event))
-    return start if rest == b"{}" else start[:-1] + b"," + rest[1:]
+    if isinstance(event, _DEEP):
+        return to_json(to_public(event))
+    # In one pass over what is to be shown, in place of a copy as plain data and a pass over that.
+    public = _head(event)
+    values = event.__dict__
+    for key, name in _SHOWN.get(type(event)) or _shown(type(event)):
+        public[name] = values[key]
+    if isinstance(event, _SPARSE):
+        for key in [key for key, value in public.items() if value is None and key not in _COMMON_FIELDS]:
+            del public[key]
+    elif isinstance(event, PlanDrafted) and event.answer is None:
+        del public["answer"]
+    return to_json(public, inf_nan_mode="null")
+
+
+def _shown(kind: type[Event]) -> tuple[tuple[str, str], ...]:
+    """Return the fields that are particular to a kind of event, with the names they are shown by."""
+    hidden = _COMMON_FIELDS | ({"nodes"} if kind is ReplySent else set())
+    fields = fields_of(kind).items()
+    found = _SHOWN[kind] = tuple((key, field.serialization_alias or key) for key, field in fields if key not in hidden)
+    return found
+
+
+_SHOWN: dict[type[Event], tuple[tuple[str, str], ...]] = {}
 
 
 def to_public(event: Event) -> dict[str, Any]:
@@ -251,14 +268,14 @@ def to_public(event: Event) -> dict[str, Any]:
 
 
 def _head(event: Event) -> dict[str, Any]:
-    return {
-        "type": event.type,
-        **({"seq": event.seq} if event.seq else {}),
-        "at": rfc3339(event.at),
-        "conversation_id": event.conversation_id,
-        "request_id": event.request_id,
-        "cause": event.cause,
-    }
+    values = event.__dict__
+    head: dict[str, Any] = {"type": values["type"]}
+    if values["seq"]:
+        head["seq"] = values["seq"]
+    head["at"] = rfc3339(values["at"])
+    for key in ("conversation_id", "request_id", "cause"):
+        head[key] = values[key]
+    return head
 
 
 def _left_out(event: Event) -> set[str]:
@@ -272,3 +289,5 @@ def _left_out(event: Event) -> set[str]:
 _COMMON_FIELDS = {"type", "seq", "at", "conversation_id", "request_id", "cause"}
 _SPARSE = (PlanFailed, SynthesisFailed, MessageAccepted, ConversationPaused, ConversationResumed)
 """Events whose absent fields are left out; elsewhere None is a value (a result may be null)."""
+_DEEP = (PlanFailed, SynthesisFailed)
+"""Those of them that have fields inside of fields."""
