@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from gateway.redis_door import RedisDoor
 
 VERSION = "0.1.0"
+_LOOK_EVERY = 1.0
+"""Seconds between two looks whether the store still confirms what it is asked."""
 
 
 class Daemon:
@@ -199,11 +201,13 @@ class Daemon:
                 version=self.version,
                 phases=tuple(Phase),
                 log=self.telemetry.log,
+                stalled=lambda: self.writer.stalled or self.reader.stalled,
             )
             self.http.start()
         if self.redis is not None:
             router.supervise(doors_plan({"redis": self.redis.open(unfinished)}))
         self._housekeeping.start()
+        self._look_at_store()
         address = None if self.http is None else self.http.url
         self.telemetry.log("daemon_ready", address=address, epoch=self.epoch, resumed=len(unfinished))
 
@@ -328,6 +332,11 @@ class Daemon:
             return None
         detail = f"the store takes no writes now: {self.writer.last_error}"
         return Refused(code="store_unavailable", detail=detail, retry_after=2.0)
+
+    def _look_at_store(self) -> None:
+        self.writer.look()
+        if not self.system.stopping:
+            self.system.timers.schedule(_LOOK_EVERY, self._look_at_store)
 
     # Checks
 

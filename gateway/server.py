@@ -35,7 +35,9 @@ class HttpServer:
         phases: Collection[str] = (),
         log: Log = silent,
         heartbeat: float = 15.0,
+        stalled: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """`stalled` says why the store confirms nothing, once it is silent for some seconds."""
         if settings.http_address is None:
             raise ValueError("http_bind is off: there is no address to listen on")
         host, port = settings.http_address
@@ -43,7 +45,14 @@ class HttpServer:
             raise ValueError(f"binding {host} needs an api_token: others can reach that address")
         self._host, self._port = host, port
         self.app = create_app(
-            router, settings, metrics=metrics, version=version, phases=phases, log=log, heartbeat=heartbeat
+            router,
+            settings,
+            metrics=metrics,
+            version=version,
+            phases=phases,
+            log=log,
+            heartbeat=heartbeat,
+            stalled=stalled,
         )
         self._door: Doorway = self.app.state.door
         self._server: uvicorn.Server | None = None

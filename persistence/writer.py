@@ -44,6 +44,8 @@ _ROWS_PER_COMMIT: Final = 1_000
 _ROWS_AT_LEAST: Final = 128
 _ROWS_PER_STEP: Final = 8
 """More than a step brings about, so that none are left behind for long."""
+PATIENCE: Final = 3.0
+"""Seconds the store may take to confirm a commit before it counts as gone: a frozen one says nothing for far longer."""
 _FAILURES: Final = 50
 """Commits that may fail in the search for rows that cannot be stored: one among all of a commit takes eleven."""
 
@@ -76,6 +78,7 @@ class Writer:
         max_batch: int = 512,
         max_pending: int = 100_000,
         retry: tuple[float, float] = (0.05, 2.0),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._log = log or _say_nothing
@@ -83,6 +86,9 @@ class Writer:
         self._max_batch = max_batch
         self._max_pending = max_pending
         self._retry = retry
+        self._clock = clock
+        self._asked_at: float | None = None
+        """When the commit in hand was first asked for."""
         self._changed = threading.Condition()
         self._pending: deque[tuple[Append, Done]] = deque()
         self._in_hand: list[tuple[Append, Done]] = []
@@ -115,6 +121,23 @@ class Writer:
     def available(self) -> bool:
         """Whether new work should be taken."""
         return self.last_error is None
+
+    @property
+    def stalled(self) -> str | None:
+        """Why nothing was confirmed for some seconds although something waits for it; None while all goes on."""
+        since = self._asked_at
+        if since is None or self._clock() - since < PATIENCE:
+            return None
+        return self._trouble or f"it has confirmed nothing for {PATIENCE:g} s"
+
+    def look(self) -> None:
+        """Close the doors when the store says nothing: to be called now and then, from another thread than its own."""
+        with self._changed:
+            silent = None if self._trouble is not None else self.stalled
+            if silent is not None:
+                self._trouble = silent
+        if silent is not None:
+            self._log("store_unavailable", level="error", error_message=silent)
 
     def start(self) -> None:
         """Begin to commit."""
@@ -278,6 +301,7 @@ class Writer:
     def _commit(self, appends: Sequence[Append], rows: Sequence[Row]) -> Generator[Pause, None, list[Outcome]]:
         """Commit until it is done. Raises `_Stopped` when the daemon stops while the store is unavailable."""
         delay, longest = self._retry
+        self._asked_at = self._clock()
         while True:
             began = time.perf_counter()
             try:
@@ -364,8 +388,9 @@ class Writer:
             self._log("store_unavailable", level="error", error_message=str(error))
 
     def _available_again(self) -> None:
-        if self._trouble is not None:
-            self._trouble = None
+        with self._changed:
+            trouble, self._trouble, self._asked_at = self._trouble, None, None
+        if trouble is not None:
             self._log("store_available", retries=self._figures.retries)
 
     def _lose(self, reason: str, batch: Sequence[tuple[Append, Done]]) -> None:

@@ -467,6 +467,69 @@ def test_a_writer_that_never_started_stops_at_once(store):
     assert Writer(store).stop(0)
 
 
+class TestSilence:
+    """A store that says nothing counts as gone long before its driver gives it up."""
+
+    def test_the_doors_close_while_a_commit_takes_too_long_and_open_when_it_is_done(self, store, log):
+        now = [100.0]
+        writer, outcomes = Writer(store, log=log, clock=lambda: now[0]), Outcomes()
+        writer.start()
+        store.gate.clear()
+        writer.submit(step("a"), outcomes)
+        store.wait_for_a_commit()
+        now[0] += writer_module.PATIENCE - 0.1
+        writer.look()
+        assert (writer.stalled, writer.available) == (None, True)
+        now[0] += 0.1
+        writer.look()
+        writer.look()
+        assert writer.stalled == writer.last_error == "it has confirmed nothing for 3 s"
+        store.gate.set()
+        assert outcomes.wait(1) == [Committed("a", 1)]
+        assert (writer.stalled, writer.last_error) == (None, None)
+        assert log.events() == ["store_unavailable", "store_available"]
+        now[0] += 100
+        writer.look()
+        assert writer.available, "an idle writer waits for nobody"
+        assert writer.stop(SOON)
+
+    def test_a_store_that_is_away_counts_from_the_first_try_on(self, store, log):
+        now, outcomes = [100.0], Outcomes()
+        writer = Writer(store, log=log, clock=lambda: now[0], retry=(0.001, 0.004))
+
+        def away(_batch, _rows):
+            now[0] += 1.0
+            if now[0] < 110.0:
+                raise StoreUnavailable("nobody is there")
+            assert writer.stalled == "nobody is there"
+
+        store.trouble = away
+        writer.submit(step("a"), outcomes)
+        writer.start()
+        assert outcomes.wait(1) == [Committed("a", 1)]
+        assert writer.stalled is None
+        assert log.events() == ["store_unavailable", "store_available"]
+        assert writer.stop(SOON)
+
+    def test_a_message_that_waits_for_a_silent_look_up_is_known_and_upkeep_is_not(self, store, reader, monkeypatch):
+        monkeypatch.setattr("persistence.reader.PATIENCE", 0.0)
+        release = held_back(reader)
+        assert reader.stalled is None
+        release.set()
+        seen, answers = [], Outcomes()
+
+        def look_up(*_ids):
+            seen.append(reader.stalled)
+
+        store.find_message = look_up
+        reader.find_message("c", "m", answers)
+        answers.wait(1)
+        assert seen == ["it has not answered for 0 s"]
+        reader.submit(lambda: None, done=answers)  # after it the thread is done with the one before
+        answers.wait(1)
+        assert reader.stalled is None
+
+
 # Reader
 
 
