@@ -39,6 +39,8 @@ Pause = float | None
 _ROWS_WAIT: Final = 1.0
 """Seconds that log and metric rows wait for a commit to ride along with before they get one of their own."""
 _MAX_ROWS: Final = 10_000
+_MAX_LETTER_BYTES: Final = 32 << 20
+"""Of all dead letters that wait for the store together: each holds a message, where a log row holds a line."""
 _ROWS_PER_COMMIT: Final = 1_000
 """Of a commit without steps."""
 _ROWS_AT_LEAST: Final = 128
@@ -96,6 +98,7 @@ class Writer:
         self._dropped: set[int] = set()
         """Of the rows in hand those that could not be stored, by `id`."""
         self._rows_due = 0.0
+        self._letter_bytes = 0
         self._undecided: dict[str, int] = {}
         self._after: dict[str, list[Callable[[], None]]] = {}
         self._figures = _Figures()
@@ -172,20 +175,23 @@ class Writer:
         call()
 
     def submit_row(self, row: Row, done: RowDone | None = None) -> bool:
-        """Write a log, metric or dead-letter row with some later commit; False when too many wait: it is dropped.
+        """Write a log, metric or dead-letter row with some later commit; False when too much waits: it is dropped.
 
         Dead letters do not wait for others to ride along with. `done` is told what became of the row.
         """
         # A person or a sender waits for a dead letter to be kept; what is logged can wait for company.
-        return self._take_rows([(row, done)], 0.0 if isinstance(row, DeadLetterRow) else _ROWS_WAIT) == 1
+        if not isinstance(row, DeadLetterRow):
+            return self._take_rows([(row, done)], _ROWS_WAIT) == 1
+        return self._take_rows([(row, done)], 0.0, _letter_size(row)) == 1
 
     def submit_rows(self, rows: Sequence[OperationRow | MetricRow]) -> int:
         """Do for each what `submit_row` does; return how many, the first ones, were taken."""
         return self._take_rows([*zip(rows, repeat(None))], _ROWS_WAIT)
 
-    def _take_rows(self, rows: Sequence[tuple[Row, RowDone | None]], wait: float) -> int:
+    def _take_rows(self, rows: Sequence[tuple[Row, RowDone | None]], wait: float, letter_bytes: int = 0) -> int:
         with self._changed:
             shut = self._stopping or self._lost is not None
+            shut = shut or (letter_bytes > 0 and self._letter_bytes + letter_bytes > _MAX_LETTER_BYTES)
             taken = 0 if shut else max(0, min(len(rows), _MAX_ROWS - len(self._rows)))
             self._figures.rows_dropped += len(rows) - taken
             if taken:
@@ -194,6 +200,7 @@ class Writer:
                     self._rows_due = due
                     self._changed.notify()
                 self._rows.extend(rows[:taken])
+                self._letter_bytes += letter_bytes
             return taken
 
     def stop(self, timeout: float) -> bool:
@@ -229,6 +236,7 @@ class Writer:
             "retries": figures.retries,
             "rows": figures.rows,
             "rows_dropped": figures.rows_dropped,
+            "letter_bytes": self._letter_bytes,
         }
 
     # The thread
@@ -271,6 +279,7 @@ class Writer:
             for (_append, done), outcome in zip(batch, outcomes, strict=True):
                 self._tell(done, outcome)
             self._tell_rows(waiting)
+            self._forget_letters(rows)
             self._in_hand = []
             self._decided(batch)
             if self._losing is not None:
@@ -444,6 +453,13 @@ class Writer:
                 failed = {"error_type": type(error).__name__, "error_message": str(error)}
                 self._log("commit_callback_failed", level="error", **failed)
 
+    def _forget_letters(self, rows: Sequence[Row]) -> None:
+        """Make room for others; what is in hand counts as well, as it may be for hours."""
+        size = sum(_letter_size(row) for row in rows if isinstance(row, DeadLetterRow))
+        if size:
+            with self._changed:
+                self._letter_bytes -= size
+
     def _count(self, outcomes: Sequence[Outcome], rows: int, seconds: float) -> None:
         figures = self._figures
         figures.batches += 1
@@ -456,6 +472,10 @@ class Writer:
 
 def _say_nothing(*_args: Any, **_fields: Any) -> None:
     """Stand in for a log or a callback nobody wants."""
+
+
+def _letter_size(row: DeadLetterRow) -> int:
+    return len(row.body) + 4 * (len(row.address) + len(row.reason) + len(row.kind))
 
 
 def _taken(queue: deque[T], most: int) -> list[T]:

@@ -467,6 +467,62 @@ def test_a_writer_that_never_started_stops_at_once(store):
     assert Writer(store).stop(0)
 
 
+class TestDeadLetters:
+    """They hold messages: in a long outage their number alone bounds nothing."""
+
+    def letter(self, size: int = 100) -> DeadLetterRow:
+        return DeadLetterRow(1, "", "", "", b"x" * size)
+
+    def test_what_waits_is_bounded_by_bytes_while_the_store_is_away_and_there_is_room_again_afterwards(
+        self, store, writer, monkeypatch
+    ):
+        monkeypatch.setattr(writer_module, "_MAX_LETTER_BYTES", 350)
+        away = threading.Event()
+        away.set()
+
+        def trouble(_batch, _rows):
+            if away.is_set():
+                raise StoreUnavailable("nobody is there")
+
+        store.trouble = trouble
+        kept = Outcomes()
+        assert writer.submit_row(self.letter(), kept)
+        store.wait_for_a_commit()  # it is in hand now, and holds its memory all the same
+        assert [writer.submit_row(self.letter(), kept) for _ in range(3)] == [True, True, False]
+        assert writer.submit_row(self.letter(50), kept)
+        assert writer.submit_row(MetricRow(1, "m", 1.0, "s")), "what is logged has room of its own"
+        figures = writer.stats()
+        assert (figures["letter_bytes"], figures["rows_dropped"]) == (350, 1)
+        away.clear()
+        assert kept.wait(4) == [True] * 4
+        assert len(store.dead_letters(after=0, limit=9)) == 4
+        assert writer.submit_row(self.letter(350), kept)
+        assert kept.wait(1)[-1] is True
+        assert writer.submit_row(self.letter(1), Outcomes())
+
+    def test_letters_the_store_cannot_take_leave_their_room(self, store, writer, monkeypatch):
+        monkeypatch.setattr(writer_module, "_MAX_LETTER_BYTES", 100)
+
+        def poisoned(_batch, rows):
+            if rows:
+                raise ValueError("not this one")
+
+        store.trouble = poisoned
+        for _ in range(3):
+            kept = Outcomes()
+            assert writer.submit_row(self.letter(), kept)
+            assert kept.wait(1) == [False]
+            until_room(writer)
+
+
+def until_room(writer: Writer) -> None:
+    """The room is given back just after the answer."""
+    deadline = time.monotonic() + SOON
+    while writer.stats()["letter_bytes"]:
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.001)
+
+
 class TestSilence:
     """A store that says nothing counts as gone long before its driver gives it up."""
 
