@@ -113,7 +113,7 @@ class RedisStore(RedisReads):
 
     def beat(self) -> StoreMark | None:
         """One script."""
-        self._write(lua.BEAT)
+        self._write_once(lua.BEAT)
         return self.mark()
 
     def open_reading(self) -> bool:
@@ -174,11 +174,11 @@ class RedisStore(RedisReads):
 
     def drop_dead_letter(self, dead_letter_id: int) -> bool:
         """Delete one entry."""
-        return dead_letter_id > 0 and self._write(lua.DROP_LETTER, dead_letter_id)[0] > 0
+        return dead_letter_id > 0 and self._write_once(lua.DROP_LETTER, dead_letter_id)[0] > 0
 
     def count_recoveries(self) -> dict[str, int]:
         """Add one for every unfinished conversation."""
-        answer = self._write(lua.COUNT_RECOVERIES)
+        answer = self._write_once(lua.COUNT_RECOVERIES)
         return {key.decode("utf-8", "replace"): count for key, count in zip(answer[::2], answer[1::2], strict=True)}
 
     def cleanup(self, now: int, *, keep_journal_ms: int, keep_logs_ms: int, keep_inbox_ms: int) -> dict[str, int]:
@@ -186,7 +186,7 @@ class RedisStore(RedisReads):
         limits = (now - keep_journal_ms, now - keep_logs_ms, now - keep_inbox_ms)
         gone = dict.fromkeys(_CLEANED, 0)
         while True:
-            *counts, looked = self._write(lua.CLEANUP, now, *limits, _CLEANED_AT_ONCE, _LOOKED_AT_ONCE)
+            *counts, looked = self._write_once(lua.CLEANUP, now, *limits, _CLEANED_AT_ONCE, _LOOKED_AT_ONCE)
             for table, count in zip(_CLEANED, counts, strict=True):
                 gone[table] += count
             if looked < _LOOKED_AT_ONCE or max(gone.values()) >= _CLEANED_AT_ONCE:
@@ -209,6 +209,10 @@ class RedisStore(RedisReads):
                 raise StoreOwned(f"{self._base} is owned by another live daemon, {rest[0].decode(errors='replace')}")
             longest = left
             self._closing.wait(min(left / 1000, _WATCH_EVERY))
+
+    def _write_once(self, script: str, *values: Any) -> list[Any]:
+        """Write what must not be done twice, as it would be when it is sent again over a new connection."""
+        return self._write(script, uuid.uuid4().hex, *values)
 
     def _write(self, script: str, *values: Any) -> list[Any]:
         with self._write_lock:
