@@ -70,7 +70,8 @@ class Contract:
         try:
             self._inputs = create_model(f"{agent}_inputs", __config__=_INPUTS, **_fields(parameters))
             self._outputs: TypeAdapter[Any] = TypeAdapter(hints["return"])
-            self._exact = _is_exact(self._outputs.core_schema)
+            self._exact = _is_made_of(_EXACT, self._outputs.core_schema)
+            self._finite = _is_made_of(_EXACT - {"any", "float"}, self._outputs.core_schema)
             self.input_schema: dict[str, Any] = self._inputs.model_json_schema()
             self.output_schema: dict[str, Any] = self._outputs.json_schema(mode="serialization")
         except Exception as error:  # an annotation can fail in as many ways as there are types
@@ -114,7 +115,7 @@ class Contract:
             if len(body) > max_bytes:
                 raise ResultTooLarge(_too_large(self.agent, len(body), max_bytes))
             # JSON has no word for NaN and infinity: they are written as null, or as words that are no JSON.
-            if b"null" in body or b"NaN" in body or b"Infinity" in body:
+            if not self._finite and any(body.find(word) >= 0 for word in (b"null", b"NaN", b"Infinity")):
                 self._check_finite(checked)
             return from_json(body, allow_inf_nan=False), body
         except (PydanticSerializationError, ValueError, RecursionError) as error:
@@ -198,7 +199,8 @@ def _fields(parameters: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
 def _json(value: Any) -> bytes:
     """Return plain data as JSON. Raises `ValueError` for what JSON cannot hold."""
     body = to_json(value)
-    if b"NaN" in body or b"Infinity" in body:
+    # `in` would try bytes as a number first, and drop the error.
+    if body.find(b"NaN") >= 0 or body.find(b"Infinity") >= 0:
         where = _not_a_number(value)
         if where is not None:
             raise ValueError(f"{where.lstrip('.') or 'it'} is not a finite number")
@@ -208,16 +210,17 @@ def _json(value: Any) -> bytes:
 _EXACT: Final = frozenset(
     {"any", "none", "bool", "int", "float", "str", "literal", "nullable", "list", "dict", "typed-dict"}
 )
+"""Kinds of types whose values, once validated, are sure to be written as they say: plain data, made anew."""
 _INNER: Final = ("schema", "items_schema", "keys_schema", "values_schema")
 
 
-def _is_exact(schema: Any) -> bool:
-    """Return whether what was validated by `schema` is sure to be written as it says: plain data, made anew."""
-    if schema["type"] not in _EXACT or "serialization" in schema:
+def _is_made_of(kinds: frozenset[str], schema: Any) -> bool:
+    """Return whether `schema` has no other kinds in it, and nothing with a way of its own to be written."""
+    if schema["type"] not in kinds or "serialization" in schema:
         return False
     inner = [schema[key] for key in _INNER if key in schema]
     inner += [field["schema"] for field in schema.get("fields", {}).values()]
-    return all(_is_exact(part) for part in inner)
+    return all(_is_made_of(kinds, part) for part in inner)
 
 
 def _version(agent: str, *schemas: Any) -> str:

@@ -115,10 +115,8 @@ def set_aside(loaded: Loaded, reason: str, at: int) -> tuple[list[Journaled], Ap
     key, seq = loaded.conversation_id, loaded.last_seq + 1
     events: list[Journaled] = [ConversationQuarantined(seq=seq, at=at, conversation_id=key, reason=reason)]
     if loaded.phase != Phase.PAUSED:
-        move = PhaseChanged.model_validate(
-            {"seq": seq + 1, "at": at, "conversation_id": key, "from": loaded.phase, "to": Phase.PAUSED.value}
-        )
-        events.append(move)
+        to = Phase.PAUSED.value
+        events.append(PhaseChanged(seq=seq + 1, at=at, conversation_id=key, from_phase=loaded.phase, to_phase=to))
     step = build_append(
         conversation_id=loaded.conversation_id,
         expected_seq=loaded.last_seq,
@@ -159,7 +157,7 @@ def _is_missing(event: Journaled, missing: Any) -> bool:
 
 
 def _lost(event: Journaled) -> Journaled:
-    return event.model_copy(update={"result": LOST})
+    return event.changed(result=LOST)
 
 
 def remember(

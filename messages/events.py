@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 from pydantic_core import to_json
 
-from messages.base import Json, Message
+from messages.base import Json, Message, Record, record, serializer
 from messages.failure import Failure
 from messages.plan import NodeSpec
 
@@ -28,7 +28,8 @@ class Missing(Message):
     attempts: int
 
 
-class EventBase(Message):
+@record
+class EventBase(Record):
     """Fields of every event."""
 
     seq: int
@@ -41,6 +42,7 @@ class EventBase(Message):
     """Sequence number of the event, or id of the message, that led to this one."""
 
 
+@record
 class MessageAccepted(EventBase):
     type: Literal["message.accepted"] = "message.accepted"
     message_id: str
@@ -54,6 +56,7 @@ class MessageAccepted(EventBase):
     """The sender's trace context, if it had one."""
 
 
+@record
 class MessageRefused(EventBase):
     type: Literal["message.refused"] = "message.refused"
     message_id: str
@@ -61,6 +64,7 @@ class MessageRefused(EventBase):
     reason: str
 
 
+@record
 class PlanDrafted(EventBase):
     type: Literal["plan.drafted"] = "plan.drafted"
     nodes: tuple[NodeSpec, ...] = ()
@@ -68,6 +72,7 @@ class PlanDrafted(EventBase):
     origin: Literal["client", "planner"] = "planner"
 
 
+@record
 class PlanFailed(EventBase):
     type: Literal["plan.failed"] = "plan.failed"
     attempt: int
@@ -78,6 +83,7 @@ class PlanFailed(EventBase):
     """When that is, in milliseconds since the Unix epoch."""
 
 
+@record
 class NodeStarted(EventBase):
     type: Literal["node.started"] = "node.started"
     node: str
@@ -87,6 +93,7 @@ class NodeStarted(EventBase):
     """True when this try replaces one that the daemon's own end cut off; it uses up no retry."""
 
 
+@record
 class NodeSucceeded(EventBase):
     type: Literal["node.succeeded"] = "node.succeeded"
     node: str
@@ -97,6 +104,7 @@ class NodeSucceeded(EventBase):
     cached: bool = False
 
 
+@record
 class NodeFailed(EventBase):
     type: Literal["node.failed"] = "node.failed"
     node: str
@@ -105,6 +113,7 @@ class NodeFailed(EventBase):
     error: Failure
 
 
+@record
 class NodeRetrying(EventBase):
     type: Literal["node.retrying"] = "node.retrying"
     node: str
@@ -119,6 +128,7 @@ class NodeRetrying(EventBase):
     """The rule that set the delay, in words."""
 
 
+@record
 class NodeSkipped(EventBase):
     type: Literal["node.skipped"] = "node.skipped"
     node: str
@@ -127,12 +137,14 @@ class NodeSkipped(EventBase):
     reason: str
 
 
+@record
 class PhaseChanged(EventBase):
     type: Literal["phase.changed"] = "phase.changed"
     from_phase: str = Field(validation_alias="from", serialization_alias="from")
     to_phase: str = Field(validation_alias="to", serialization_alias="to")
 
 
+@record
 class SynthesisFailed(EventBase):
     type: Literal["synthesis.failed"] = "synthesis.failed"
     attempt: int
@@ -141,6 +153,7 @@ class SynthesisFailed(EventBase):
     due: int | None = None
 
 
+@record
 class ReplySent(EventBase):
     type: Literal["reply.sent"] = "reply.sent"
     message_id: str
@@ -154,23 +167,27 @@ class ReplySent(EventBase):
     """True when a `rollback` took this request out of the conversation's memory."""
 
 
+@record
 class ConversationPaused(EventBase):
     type: Literal["conversation.paused"] = "conversation.paused"
     by: str | None = None
     reason: str | None = None
 
 
+@record
 class ConversationResumed(EventBase):
     type: Literal["conversation.resumed"] = "conversation.resumed"
     by: str | None = None
     reason: str | None = None
 
 
+@record
 class ConversationQuarantined(EventBase):
     type: Literal["conversation.quarantined"] = "conversation.quarantined"
     reason: str
 
 
+@record
 class AgentProgress(EventBase):
     """Passed on to listeners, never journaled: `seq` is 0 and is not shown."""
 
@@ -220,16 +237,16 @@ def _second(seconds: int) -> str:
 def public_json(event: Event) -> bytes:
     """Return what `to_public` returns as JSON: it is sent for every event, to everybody who listens."""
     # In one pass over what is particular to it, in place of a copy as plain data and a pass over that.
-    rest = type(event).__pydantic_serializer__.to_json(
-        event, exclude=_left_out(event), exclude_none=isinstance(event, _SPARSE)
-    )
+    rest = serializer(event).to_json(event, exclude=_left_out(event), exclude_none=isinstance(event, _SPARSE))
     start = to_json(_head(event))
     return start if rest == b"{}" else start[:-1] + b"," + rest[1:]
 
 
 def to_public(event: Event) -> dict[str, Any]:
     """Return the flat JSON-ready object that clients see (INTERFACE: events out)."""
-    rest = event.model_dump(mode="json", exclude=_left_out(event), exclude_none=isinstance(event, _SPARSE))
+    rest: dict[str, Any] = serializer(event).to_python(
+        event, mode="json", exclude=_left_out(event), exclude_none=isinstance(event, _SPARSE)
+    )
     return _head(event) | rest
 
 

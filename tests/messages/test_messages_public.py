@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messages.base import Message
+from messages.base import Message, fields_of
 from messages.events import AgentProgress, Event, Journaled, public_json, rfc3339, to_public
 from messages.plan import NodeSpec
 
@@ -47,7 +47,7 @@ def _events(draw: st.DrawFn) -> Event:
     kind = draw(st.sampled_from(KINDS))
     fields = {
         name: draw(_value(field.annotation))
-        for name, field in kind.model_fields.items()
+        for name, field in fields_of(kind).items()
         if name != "type" and (field.is_required() or draw(st.booleans()))
     }
     return kind(**fields | {"at": draw(st.integers(0, 2**42)), "seq": draw(st.integers(0, 9))})

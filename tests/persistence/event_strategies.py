@@ -107,10 +107,10 @@ def _with_newest_results(made: list[e.Journaled], results: dict[tuple[str | None
     same: list[e.Journaled] = []
     for event in made:
         if isinstance(event, e.NodeSucceeded):
-            same.append(event.model_copy(update={"result": results[event.request_id, event.node]}))
+            same.append(event.changed(result=results[event.request_id, event.node]))
         elif isinstance(event, e.ReplySent):
             data = {node: results[event.request_id, node] for node in event.nodes}
-            same.append(event.model_copy(update={"data": data}))
+            same.append(event.changed(data=data))
         else:
             same.append(event)
     return same

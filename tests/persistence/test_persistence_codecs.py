@@ -121,7 +121,7 @@ def test_a_sealed_entry_of_the_wrong_shape_is_refused(body: bytes) -> None:
 
 def test_the_right_shape_is_taken() -> None:
     body = b'{"request_id":"r1","events":[{"type":"message.accepted","message_id":"m1","at":5}]}'
-    assert decode("c1", sealed_entry(body)) == [ACCEPTED.model_copy(update={"text": ""})]
+    assert decode("c1", sealed_entry(body)) == [ACCEPTED.changed(text="")]
 
 
 @pytest.mark.parametrize("last", [0, 2, 9])
@@ -139,7 +139,7 @@ def test_a_result_that_is_not_there_is_named() -> None:
 
 def test_a_note_is_not_taken_for_what_was_said() -> None:
     note = MemoryRow(1, "note", "r1", "condensed", 5)
-    ((event,), _) = hydrate([ACCEPTED.model_copy(update={"text": ""})], (), [note])
+    ((event,), _) = hydrate([ACCEPTED.changed(text="")], (), [note])
     assert isinstance(event, e.MessageAccepted)
     assert event.text == ""
 
@@ -209,7 +209,7 @@ def test_history_is_what_was_written_in_any_page(many: list[list[Any]], after: i
     for turn, events in enumerate(many):
         names = {"r1": f"r1.{turn}", "r2": f"r2.{turn}"}
         step = [
-            event.model_copy(update={"seq": len(written) + 1 + index, "request_id": names[event.request_id]})
+            event.changed(seq=len(written) + 1 + index, request_id=names[event.request_id])
             for index, event in enumerate(events)
         ]
         written.extend(step)

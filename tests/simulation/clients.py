@@ -65,7 +65,7 @@ class Clients:
             if chance.random() < 0.2:
                 resolved = random_plan(chance)
                 if resolved.nodes:
-                    world.client_plans[message_id] = resolved.model_copy(update={"origin": "client"})
+                    world.client_plans[message_id] = resolved.changed(origin="client")
                     plan = Plan(nodes=[PlanNode(id="a", agent="echo", task=message_id)])
             body = UserMessage(
                 conversation_id=conversation_id,

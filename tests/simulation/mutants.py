@@ -485,10 +485,7 @@ def _() -> list[Patch]:
 
     def eager(nodes: Any) -> Any:
         return old(
-            {
-                key: node.changed(spec=node.spec.model_copy(update={"need": max(0, node.spec.need - 1)}))
-                for key, node in nodes.items()
-            }
+            {key: node.changed(spec=node.spec.changed(need=max(0, node.spec.need - 1))) for key, node in nodes.items()}
         )
 
     return [(workflow.onward, "_Survey", eager)]

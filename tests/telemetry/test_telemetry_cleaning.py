@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from telemetry.cleaning import MAX_TEXT, Cleaner, describe, freeze, sanitise
+from telemetry.cleaning import _WORTH_A_LOOK, MAX_TEXT, Cleaner, _is_worth_a_look, describe, freeze, sanitise
 
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
 
@@ -37,6 +37,12 @@ def test_nothing_a_terminal_acts_on_is_left(text):
     assert clean.encode("utf-8").decode("utf-8").splitlines() in ([clean], [])
     assert not set(clean) & set(BIDI)
     assert sanitise(clean) == clean
+
+
+@given(st.from_regex(_WORTH_A_LOOK), st.text(max_size=5))
+@example("CREDENT\u0131AL", "")
+def test_the_quick_look_passes_by_nothing_that_the_slow_one_finds(text, more):
+    assert _is_worth_a_look(text + more)
 
 
 @pytest.mark.parametrize(

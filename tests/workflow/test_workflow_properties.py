@@ -223,7 +223,7 @@ def test_the_check_itself_can_fail():
     talk.ask(plan(node("a"), node("b")))
     talk.succeed("a")
     started = talk.of("node.started")[0]
-    again = started.model_copy(update={"seq": len(talk.events) + 1, "attempt": 2})
+    again = started.changed(seq=len(talk.events) + 1, attempt=2)
     with pytest.raises(AssertionError, match="no node runs again"):
         check([*talk.events, again])
 
