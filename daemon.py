@@ -46,7 +46,7 @@ from messages.failure import clip
 from messages.inbound import Refused
 from messages.plan import Plan, ResolvedPlan
 from messages.planning import DraftPlan
-from persistence.contract import MetricRow, OperationRow, Store, StoreError, StoreUnavailable
+from persistence.contract import MetricRow, Store, StoreError, StoreUnavailable, operation_row
 from persistence.reader import Reader
 from persistence.witness import Witness
 from persistence.writer import Writer
@@ -149,7 +149,7 @@ class Daemon:
         recoveries = self.store.count_recoveries()
         unfinished = self.store.unfinished()
         self.writer.start()
-        self.telemetry.use_sink(self.writer.submit_rows, Kinds(OperationRow, MetricRow))
+        self.telemetry.use_sink(self.writer.submit_rows, Kinds(operation_row, MetricRow))
         self.telemetry.collect(self._gauges)
         self.execution.start()
         router = self.router = Router(

@@ -80,7 +80,9 @@ def made(kind: type[T], fields: dict[str, Any]) -> T:
     `fields` must hold every field without a plain default, and nothing that the class does not know.
     """
     new = _NEW(kind)
-    _SET(new, "__dict__", {**(_DEFAULTS.get(kind) or _defaults(kind)), **fields})
+    values = (_DEFAULTS.get(kind) or _defaults(kind)).copy()
+    values.update(fields)
+    _SET(new, "__dict__", values)
     return new
 
 

@@ -13,9 +13,11 @@ Rules every store keeps, held by tests/persistence/contract_suite.py:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any, NamedTuple, Protocol
+
+from pydantic_core import to_json
 
 from messages.frozen import frozen
 
@@ -129,7 +131,16 @@ class OperationRow(NamedTuple):
     level: str
     conversation_id: str | None
     request_id: str | None
-    fields: dict[str, Any]
+    fields: str
+    """JSON."""
+
+
+def operation_row(
+    at: int, event: str, level: str, conversation_id: str | None, request_id: str | None, fields: Mapping[str, Any]
+) -> OperationRow:
+    """Return the row; what JSON has no word for is written as text."""
+    body = to_json(fields, inf_nan_mode="strings", fallback=str).decode()
+    return OperationRow(at, event, level, conversation_id, request_id, body)
 
 
 class MetricRow(NamedTuple):

@@ -125,12 +125,12 @@ def _of_steps(appends: Sequence[Append]) -> list[Argument]:
 
 
 def _of_rows(rows: Sequence[Row]) -> list[Argument]:
-    operations: list[OperationRow] = []
+    operations: list[Fields] = []
     metrics: list[Fields] = []
     letters: list[DeadLetterRow] = []
     for row in rows:
         if isinstance(row, OperationRow):
-            operations.append(row)
+            operations.append(row._asdict())
         elif isinstance(row, MetricRow):
             metrics.append(
                 {
@@ -145,33 +145,11 @@ def _of_rows(rows: Sequence[Row]) -> list[Argument]:
         else:
             letters.append(row)
     return [
-        _operations(operations),
+        as_json(operations),
         as_json(metrics),
         as_json([{"at": row.at, "address": row.address, "reason": row.reason, "kind": row.kind} for row in letters]),
         byte_array([row.body for row in letters]),
     ]
-
-
-def _operations(rows: Sequence[OperationRow]) -> Argument:
-    if not rows:
-        return None
-    body = to_json([_operation(row, row.fields) for row in rows], inf_nan_mode="strings", fallback=str)
-    if b"\\u000" not in body:
-        return body
-    # The text of the fields is kept as it is, escapes and all: here it is a text within a text.
-    texts = [to_json(row.fields, inf_nan_mode="strings", fallback=str).decode() for row in rows]
-    return as_json([_operation(row, text) for row, text in zip(rows, texts, strict=True)])
-
-
-def _operation(row: OperationRow, fields: Any) -> Fields:
-    return {
-        "at": row.at,
-        "event": row.event,
-        "level": row.level,
-        "conversation_id": row.conversation_id,
-        "request_id": row.request_id,
-        "fields": fields,
-    }
 
 
 def _steps(appends: Sequence[Append]) -> tuple[list[Fields], list[bytes | None]]:

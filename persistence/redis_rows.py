@@ -76,12 +76,9 @@ def row_arguments(rows: Sequence[Row]) -> Iterable[Argument]:
             head = [_int(row.at), row.address, row.reason, row.kind]
             letters.append((_int(row.at), _pack(head, row.body)))
         elif isinstance(row, OperationRow):
-            fields = to_json(row.fields, fallback=str).decode()
-            body = to_json([row.at, row.event, row.level, row.conversation_id, row.request_id, fields])
-            logs.append(("operations", _int(row.at), body))
+            logs.append(("operations", _int(row.at), to_json(row)))
         else:
-            body = to_json([row.at, row.name, row.value, row.unit, row.conversation_id, row.agent])
-            logs.append(("metrics", _int(row.at), body))
+            logs.append(("metrics", _int(row.at), to_json(row)))
     yield from _many(logs)
     yield from _many(letters)
 

@@ -483,12 +483,11 @@ def _trim(writer: sqlite3.Connection, before: int) -> tuple[int, dict[str, int]]
 
 
 def _write_rows(writer: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    operations: list[Any] = []
-    metrics: list[Any] = []
+    operations: list[OperationRow] = []
+    metrics: list[MetricRow] = []
     for row in rows:
         if isinstance(row, OperationRow):
-            *columns, fields = row
-            operations.append((*columns, to_json(fields, fallback=str).decode()))
+            operations.append(row)
         elif isinstance(row, MetricRow):
             metrics.append(row)
         else:

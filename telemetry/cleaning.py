@@ -183,6 +183,8 @@ _OUR_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """What we name requests and messages with: long to look at, and no two are the same."""
 _SHORT: Final = 80
 """Characters of a text that is worth remembering."""
+_REMEMBERED: Final = 4_096
+"""Texts; then all are forgotten, which costs less than to know the oldest."""
 
 _MIN_SECRET: Final = 4
 """Characters; replacing anything shorter wherever it occurs would make every line unreadable."""
@@ -211,30 +213,35 @@ class Cleaner:
         # The longest first: a secret may contain another.
         self._secrets = tuple(sorted({s for s in secrets if len(s) >= _MIN_SECRET}, key=len, reverse=True))
         # Most values are names and ids that come again and again; keys are our own.
-        self._short = lru_cache(maxsize=4_096)(self._clean)
-        self._keys: dict[str, tuple[str, bool, bool]] = {}
+        self._texts: dict[str, str] = {}
+        self._keys: tuple[dict[str, tuple[str, bool]], ...] = ({}, {})
+        """By whether texts are hidden: a key's clean name, and whether its values are shown as they are if clean."""
 
     def __call__(self, entry: Mapping[str, Any], *, hide: bool = True) -> dict[str, Any]:
         """Return a clean copy of a frozen entry; message texts are kept unless `hide` says that they are not."""
-        keys, short = self._keys, self._short
         clean: dict[str, Any] = {}
-        # Some twenty entries for a request pass through here: whatever is usual is decided without a further call.
-        for key, value in entry.items():
-            name, secret, private = keys.get(key) or self._look_at(key)
-            kind = type(value)
-            if kind in PLAIN:
-                clean[name] = value if kind is not float or isfinite(value) else str(value)
-            elif kind is str and not secret and not (private and hide):
-                clean[name] = short(value) if len(value) <= _SHORT else self._clean(value)
-            else:
-                clean[name] = self._value(key, value, _TEXT_KEYS if hide else frozenset())
+        self.put(clean, entry, hide=hide)
         return clean
 
-    def _look_at(self, key: str) -> tuple[str, bool, bool]:
-        found = self.text(key), _is_secret_key(key), key in _TEXT_KEYS
+    def put(self, clean: dict[str, Any], entry: Mapping[str, Any], *, hide: bool) -> None:
+        """Do so, into what is clean already."""
+        keys, texts = self._keys[hide], self._texts
+        # Some twenty entries for a request pass through here: whatever is usual is decided without a further call.
+        for key, value in entry.items():
+            name, open_ = keys.get(key) or self._look_at(key, hide)
+            kind = type(value)
+            if kind is str and open_:
+                clean[name] = texts.get(value) or self.text(value)
+            elif kind in PLAIN:
+                clean[name] = value if kind is not float or isfinite(value) else str(value)
+            else:
+                clean[name] = self._value(key, value, _TEXT_KEYS if hide else frozenset())
+
+    def _look_at(self, key: str, hide: bool) -> tuple[str, bool]:  # a position in `_keys`
+        found = self.text(key), not (_is_secret_key(key) or (hide and key in _TEXT_KEYS))
         # Names come from our own code, but a mistake there must not fill the memory.
-        if len(self._keys) < 1_000:
-            self._keys[key] = found
+        if len(self._keys[hide]) < 1_000:
+            self._keys[hide][key] = found
         return found
 
     def _value(self, key: str, value: Any, hide: frozenset[str]) -> Any:
@@ -252,7 +259,12 @@ class Cleaner:
 
     def text(self, text: str) -> str:
         """Return one text, clean and at most `MAX_TEXT` characters."""
-        return self._short(text) if len(text) <= _SHORT else self._clean(text)
+        clean = self._clean(text)
+        if len(text) <= _SHORT:
+            if len(self._texts) >= _REMEMBERED:
+                self._texts.clear()
+            self._texts[text] = clean
+        return clean
 
     def _clean(self, text: str) -> str:
         ours = _OUR_ID.fullmatch(text)

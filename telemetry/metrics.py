@@ -134,19 +134,24 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,99}")
 
 
 class Metrics:
-    """One registry of our own; `movers` are cheap and may be called from any thread."""
+    """One registry of our own; its movers are cheap."""
 
     def __init__(self, own: Callable[[], Mapping[str, float]]) -> None:
         """`own` gives the telemetry's own counters at each scrape."""
         self.registry = CollectorRegistry(auto_describe=False)
-        self._movers = {event: tuple(_mover(rule) for rule in rules) for event, rules in RULES.items()}
+        self.lock = threading.RLock()
+        """To be held while movers are called: once for all that is told in one moment.
+
+        Reentrant: the collector may come meanwhile, and let go of something that logs when it is let go of.
+        """
+        self._movers = {event: tuple(_mover(rule, self.lock) for rule in rules) for event, rules in RULES.items()}
         self.gauges = Gauges(own)
         self.registry.register(_Moved([mover for movers in self._movers.values() for mover in movers]))
         self.registry.register(self.gauges)
         ProcessCollector(namespace="orchestrator", registry=self.registry)
 
     def movers(self, event: str) -> tuple[_Counter | _Histogram, ...]:
-        """Return what an event moves, to be called with its fields."""
+        """Return what an event moves, to be called with its fields while `lock` is held."""
         return self._movers.get(event, ())
 
     def text(self) -> bytes:
@@ -161,7 +166,7 @@ class _Mover:
     time that its own counters take.
     """
 
-    def __init__(self, rule: Count | Spread) -> None:
+    def __init__(self, rule: Count | Spread, lock: threading.RLock) -> None:
         self.name = f"orchestrator_{rule.name}"
         self.meaning = rule.meaning
         self.labels = tuple(rule.labels)
@@ -171,7 +176,7 @@ class _Mover:
         """By the fields as they come, or the only one; several of them can share the tally of a label's text."""
         self._shown: dict[tuple[str, ...], list[float]] = {}
         self._seen: tuple[set[str], ...] = tuple(set() for _ in self._fields)
-        self._lock = threading.Lock()
+        self._lock = lock
         if not self._fields:
             self._tally(())
 
@@ -191,13 +196,12 @@ class _Mover:
             return None
 
     def _tally(self, key: tuple[Any, ...]) -> list[float]:
-        with self._lock:
-            labels = tuple(self._label(value, seen) for value, seen in zip(key, self._seen, strict=True))
-            tally = self._shown.setdefault(labels, self._nothing())
-            # Beyond the bound the way to `other` is not remembered, or it would grow without end itself.
-            if "other" not in labels:
-                self._tallies[key if self._only is None else key[0]] = tally
-            return tally
+        labels = tuple(self._label(value, seen) for value, seen in zip(key, self._seen, strict=True))
+        tally = self._shown.setdefault(labels, self._nothing())
+        # Beyond the bound the way to `other` is not remembered, or it would grow without end itself.
+        if "other" not in labels:
+            self._tallies[key if self._only is None else key[0]] = tally
+        return tally
 
     @staticmethod
     def _nothing() -> list[float]:
@@ -217,8 +221,7 @@ class _Counter(_Mover):
     def __call__(self, fields: Mapping[str, Any]) -> None:
         tally = self._found(fields)
         if tally is not None:
-            with self._lock:
-                tally[0] += 1
+            tally[0] += 1
 
     def family(self) -> Metric:
         """Return it as the library's."""
@@ -238,9 +241,8 @@ class _Histogram(_Mover):
         tally = self._found(fields)
         if tally is not None:
             seconds = duration / 1_000
-            with self._lock:
-                tally[bisect_left(_SECONDS, seconds)] += 1
-                tally[-1] += seconds
+            tally[bisect_left(_SECONDS, seconds)] += 1
+            tally[-1] += seconds
 
     @staticmethod
     def _nothing() -> list[float]:
@@ -254,8 +256,8 @@ class _Histogram(_Mover):
         return family
 
 
-def _mover(rule: Count | Spread) -> _Counter | _Histogram:
-    return _Counter(rule) if isinstance(rule, Count) else _Histogram(rule)
+def _mover(rule: Count | Spread, lock: threading.RLock) -> _Counter | _Histogram:
+    return _Counter(rule, lock) if isinstance(rule, Count) else _Histogram(rule, lock)
 
 
 class _Moved(Collector):

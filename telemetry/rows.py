@@ -51,24 +51,20 @@ _MEASURED: Final = {
 """Events whose `duration_ms` is a measurement of that name."""
 
 
-def add_rows(
-    rows: list[Any], kinds: Kinds, at: int, event: str, level: str, head: dict[str, Any], entry: dict[str, Any]
-) -> None:
-    """Add the rows for an entry with the fields of `head` besides its own; the entry is not used again."""
-    conversation_id = _name(entry.pop("conversation_id", None) or head.get("conversation_id"))
-    request_id = _name(entry.pop("request_id", None) or head.get("request_id"))
-    fields = {**head, **entry}
-    fields.pop("conversation_id", None)
-    fields.pop("request_id", None)
-    rows.append(kinds.operation(at, event, level, conversation_id, request_id, fields))
+def add_rows(rows: list[Any], kinds: Kinds, at: int, event: str, level: str, entry: dict[str, Any]) -> None:
+    """Add the rows for a clean entry, which is not used again."""
+    conversation_id, request_id = entry.pop("conversation_id", None), entry.pop("request_id", None)
+    # An agent in this process may log our events with anything: a store that cannot take one row loses its batch.
+    if type(conversation_id) is not str and conversation_id is not None:
+        conversation_id = str(conversation_id)
+    if type(request_id) is not str and request_id is not None:
+        request_id = str(request_id)
+    rows.append(kinds.operation(at, event, level, conversation_id, request_id, entry))
     name = _MEASURED.get(event)
     if name is not None:
         value = entry.get("duration_ms")
         if type(value) is float or type(value) is int:
-            measured = kinds.measurement(at, name, float(value), "ms", conversation_id, _name(entry.get("agent")))
-            rows.append(measured)
-
-
-def _name(value: Any) -> str | None:
-    # An agent in this process may log our events with anything: a store that cannot take one row loses its batch.
-    return value if value is None or type(value) is str else str(value)
+            agent = entry.get("agent")
+            if type(agent) is not str and agent is not None:
+                agent = str(agent)
+            rows.append(kinds.measurement(at, name, float(value), "ms", conversation_id, agent))

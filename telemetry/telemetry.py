@@ -63,7 +63,8 @@ class Telemetry:
         self._sink = sink
         self._kinds = Kinds()
         self._rows: list[Any] = []
-        self._rows_dropped = 0
+        self.rows_dropped = 0
+        """Rows that the store, or its queue, did not take."""
         self._untold = self._unreadable = 0
         self._repeats = Repeats()
         self.metrics = Metrics(self.figures)
@@ -106,20 +107,21 @@ class Telemetry:
         """
         try:
             kept: list[tuple[_Way, dict[str, Any]]] = []
-            for event, fields in said:
-                try:
-                    way = self._ways.get((event, level)) or self._way(event, level)
-                    if event == "agent_call" and "outcome" not in fields:
-                        fields["outcome"] = _outcome(fields)
-                    elif event == "rows_dropped":  # it took them, and the store could not
-                        self._rows_dropped += int(fields.get("rows", 0))
-                    for move in way.movers:
-                        move(fields)
-                    if way.does:
-                        _bound(fields)
-                        kept.append((way, fields))
-                except Exception:  # noqa: BLE001  # as below; what else is said is not lost with it
-                    self._untold += 1
+            ways = self._ways
+            with self.metrics.lock:
+                for event, fields in said:
+                    try:
+                        way = ways.get((event, level)) or self._way(event, level)
+                        if way.first is not None:
+                            way.first(self, fields)
+                        for move in way.movers:
+                            move(fields)
+                        if way.does:
+                            kept.append((way, fields))
+                    except Exception:  # noqa: BLE001  # as below; what else is said is not lost with it
+                        self._untold += 1
+            for _, fields in kept:
+                _bound(fields)
             if kept:
                 _bound(common)
                 context = get_contextvars()
@@ -163,7 +165,7 @@ class Telemetry:
             "log_lines_failed": self._writer.failed,
             "log_lines_left_out": self._repeats.left_out,
             "log_lines_unreadable": self._writer.unreadable + self._unreadable + self._untold,
-            "operation_rows_dropped": self._rows_dropped,
+            "operation_rows_dropped": self.rows_dropped,
         }
 
     # Life
@@ -185,14 +187,17 @@ class Telemetry:
         # They are in every line of it: a text that a debug line may show is not for the others.
         head = self._cleaner(common, hide=any(way.level != "debug" for way, _ in said))
         milliseconds = round(at * 1_000)
+        put = self._cleaner.put
         for way, raw in said:
             try:
-                entry = self._cleaner(raw, hide=way.level != "debug")
+                entry = head.copy()
+                put(entry, raw, hide=way.level != "debug")
                 if way.does & _LINE and (not way.limited or self._repeats.allows(way.event, at)):
-                    whole = {**head, **entry, "event": way.event, "level": way.level, "timestamp": moment(at)}
-                    lines.append(self._render(whole))
+                    lines.append(
+                        self._render({**entry, "event": way.event, "level": way.level, "timestamp": moment(at)})
+                    )
                 if way.does & _ROW:
-                    add_rows(self._rows, self._kinds, milliseconds, way.event, way.level, head, entry)
+                    add_rows(self._rows, self._kinds, milliseconds, way.event, way.level, entry)
             except Exception:  # noqa: BLE001  # what was said in the same moment is not lost with it; it is counted
                 self._unreadable += 1
         return lines
@@ -228,13 +233,13 @@ class Telemetry:
             taken = 0 if self._sink is None else self._sink(rows)
         except Exception:  # noqa: BLE001  # a sink's trouble must not end the log; the rows are counted as lost
             taken = 0
-        self._rows_dropped += len(rows) - taken
+        self.rows_dropped += len(rows) - taken
 
 
 class _Way:
     """What becomes of one event at one level under the present settings."""
 
-    __slots__ = ("does", "event", "level", "limited", "movers")
+    __slots__ = ("does", "event", "first", "level", "limited", "movers")
 
     def __init__(
         self,
@@ -249,10 +254,29 @@ class _Way:
         """Its name, clean."""
         self.level = level
         self.does = does
+        self.first = _FIRST.get(event)
+        """What is done with its fields before anything else."""
         self.movers = movers
         self.limited = limited
         """Whether only so many lines of it are written in a time."""
 
+
+def _add_outcome(_telemetry: Telemetry, fields: dict[str, Any]) -> None:
+    if "outcome" not in fields:
+        failed = not fields.get("success", True)
+        done = "cached" if fields.get("cached") else "success"
+        fields["outcome"] = str(fields.get("error_class") or "failed") if failed else done
+
+
+def _count_dropped(telemetry: Telemetry, fields: dict[str, Any]) -> None:
+    """Count rows that were taken and that the store then could not take."""
+    telemetry.rows_dropped += int(fields.get("rows", 0))
+
+
+_FIRST: Final[dict[str, Callable[[Telemetry, dict[str, Any]], None]]] = {
+    "agent_call": _add_outcome,
+    "rows_dropped": _count_dropped,
+}
 
 _Item = tuple[float, dict[str, Any], list[tuple[_Way, dict[str, Any]]]]
 """What waits for the writer: when, the fields in common, and what was said."""
@@ -266,9 +290,3 @@ def _bound(fields: dict[str, Any]) -> None:
         kind = type(value)
         if kind not in PLAIN and (kind is not str or len(value) > _SHORT):
             fields[key] = freeze(value)
-
-
-def _outcome(fields: Mapping[str, Any]) -> str:
-    if fields.get("success", True):
-        return "cached" if fields.get("cached") else "success"
-    return str(fields.get("error_class") or "failed")

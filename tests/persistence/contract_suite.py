@@ -22,10 +22,10 @@ from persistence.contract import (
     Loaded,
     MemoryRow,
     MetricRow,
-    OperationRow,
     OwnershipLost,
     Store,
     StoreError,
+    operation_row,
 )
 
 ODD_TEXTS = ("", " ", "naïve — 東京 🎈 \u200b\u202e", "'; DROP TABLE x; --", "line\r\nline\ttab\x7f", "\ufeffbom\uffff")
@@ -389,7 +389,7 @@ class StoreContract:
         assert store.dead_letters(after=found[-1].id - 1, limit=99)[0].id > found[-1].id
 
     def test_rows_of_logs_ride_along_and_go_when_they_are_old(self, store: Any) -> None:
-        rows = [OperationRow(at, "started", "info", None, None, {"odd": object(), "n": 1}) for at in (10, 500)] + [
+        rows = [operation_row(at, "started", "info", None, None, {"odd": object(), "n": 1}) for at in (10, 500)] + [
             MetricRow(at, "m", 1.5, "s", "c1", "a") for at in (10, 20, 500)
         ]
         commit(store, full_step(at=10), rows=rows)

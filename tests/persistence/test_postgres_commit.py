@@ -16,7 +16,7 @@ from store_samples import commit, full_step, result, said, step
 
 from persistence import migrations, postgres_rows, postgres_store
 from persistence import postgres_statements as sql
-from persistence.contract import AppendRefused, Committed, MetricRow, OperationRow, StoreUnavailable
+from persistence.contract import AppendRefused, Committed, MetricRow, StoreUnavailable, operation_row
 from persistence.postgres_connection import Connection, _plain
 from persistence.postgres_store import PostgresStore
 
@@ -131,7 +131,7 @@ def test_odd_ids_and_logged_fields_come_back(server: Server, dsn: str, opened: M
         assert store.load(key, recent=1).results == (kept,)
     fields: list[dict[str, Any]] = [{"text": odd, odd: [1, {"deep": None}]}, {"text": "plain", "number": float("inf")}]
     for each in fields:
-        commit(store, rows=[OperationRow(1, f"event {odd}", "info", odd, None, each)])
+        commit(store, rows=[operation_row(1, f"event {odd}", "info", odd, None, each)])
     stored = server.run("SELECT event, conversation_id, fields FROM orchestrator_operation_logs ORDER BY id", dsn)
     assert [(_plain(event), _plain(key)) for event, key, _ in stored] == [(f"event {odd}", odd)] * 2
     assert json.loads(stored[0][2]) == fields[0]
@@ -140,7 +140,7 @@ def test_odd_ids_and_logged_fields_come_back(server: Server, dsn: str, opened: M
 
 def test_rows_without_a_nul_keep_their_fields_as_json_too(server: Server, dsn: str, opened: Make) -> None:
     fields = {"list": [1, 2.5, "é"], "nothing": None}
-    commit(opened(), rows=[OperationRow(1, "event", "info", None, None, fields)])
+    commit(opened(), rows=[operation_row(1, "event", "info", None, None, fields)])
     assert json.loads(server.run("SELECT fields FROM orchestrator_operation_logs", dsn)[0][0]) == fields
 
 

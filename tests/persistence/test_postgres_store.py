@@ -20,8 +20,8 @@ from persistence.contract import (
     InboxRow,
     MemoryRow,
     MetricRow,
-    OperationRow,
     StoreUnavailable,
+    operation_row,
 )
 from persistence.postgres_store import PostgresStore
 from persistence.writer import Writer
@@ -83,7 +83,7 @@ class TestRows:
             commit(
                 store,
                 append,
-                rows=[DeadLetterRow(1, text, text, text, body), OperationRow(1, text, "i", key, None, {text: 1})],
+                rows=[DeadLetterRow(1, text, text, text, body), operation_row(1, text, "i", key, None, {text: 1})],
             )
             loaded = store.load(key, recent=9)
             assert (loaded.snapshot, loaded.memory[0].text) == (body, text)

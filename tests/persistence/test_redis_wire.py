@@ -11,7 +11,7 @@ import pytest
 from redis_running import SERVER, redis_server
 from store_samples import commit, said, step
 
-from persistence.contract import MetricRow, OperationRow, StoreUnavailable
+from persistence.contract import MetricRow, StoreUnavailable, operation_row
 from persistence.redis_store import RedisStore
 
 pytestmark = pytest.mark.skipif(SERVER is None, reason="there is no redis-server here")
@@ -98,7 +98,7 @@ def test_many_log_rows_of_one_commit_are_all_kept_and_capped_together(redis: Any
     for name in ("operations", "errors"):
         client.zadd(f"{BASE}:{name}", {f"old {number}": 0 for number in range(100_000)})
     rows = [
-        OperationRow(5, "same", "info", "c1", None, {}) if number % 13 else MetricRow(5, "m", 1.0, "s")
+        operation_row(5, "same", "info", "c1", None, {}) if number % 13 else MetricRow(5, "m", 1.0, "s")
         for number in range(6_500)
     ]
     commit(store, step(), rows=rows)
