@@ -130,6 +130,8 @@ class Daemon:
         self.router: Router | None = None
         self.views: Views | None = None
         self.http: HttpServer | None = None
+        self._reserved: socket.socket | None = None
+        """The HTTP door's address, from before the door is there."""
         self.redis: RedisDoor | None = None
 
     # Life
@@ -146,6 +148,9 @@ class Daemon:
             self.telemetry.log(
                 "caution", message=f"the {health.kind} store can lose what was acknowledged: {health.detail}"
             )
+        if self.settings.http_address is not None:
+            # Before recoveries are counted: a start that ends for want of its address has taken up no conversation.
+            self._reserved = HttpServer.reserve(self.settings)
         recoveries = self.store.count_recoveries()
         unfinished = self.store.unfinished()
         self.writer.start()
@@ -203,7 +208,7 @@ class Daemon:
                 log=self.telemetry.log,
                 stalled=lambda: self.writer.stalled or self.reader.stalled,
             )
-            self.http.start()
+            self.http.start(self._reserved)
         if self.redis is not None:
             router.supervise(doors_plan({"redis": self.redis.open(unfinished)}))
         self._housekeeping.start()
@@ -242,6 +247,8 @@ class Daemon:
             self.redis.stop()
         if self.http is not None:
             self.http.stop(2.0)
+        if self._reserved is not None:
+            self._reserved.close()
         left = self.system.stop(2.0)
         left += self.execution.stop(2.0)
         self.telemetry.flush(1.0)
@@ -250,7 +257,7 @@ class Daemon:
             self._tracing.close()
         self.writer.stop(5.0)
         self.reader.stop(2.0)
-        if self.epoch and not self.lost.is_set():
+        if self.epoch and not self.lost.is_set() and self.writer.available:  # else asking would only take its time
             with suppress(StoreError):  # then the next start has seen less
                 self._housekeeping.beat()
         self.store.close()
