@@ -421,6 +421,8 @@ class PostgresStore(PostgresReads):
         if self._lost is not None:
             raise OwnershipLost(self._lost)
         if self._writer is None:
+            if self._closing.is_set():  # nobody waits for a new connection to a server that fell silent
+                raise StoreUnavailable("the store is being closed")
             self._reconnect()
         assert self._writer is not None
         return self._writer

@@ -54,6 +54,8 @@ _WRONG = b"wrong "
 """Before the commit script's words when a key of the conversation is not what it was."""
 _LARGEST_COMMIT = 512 << 20
 """Bytes; more than the server takes as one value or request by default would end the connection, every time."""
+_LAST_WORDS = 2.0
+"""Seconds that closing waits for those who wait for the server."""
 _WATCH_EVERY = 0.05
 """Seconds between two looks at somebody else's lease."""
 _ASKED = ("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy")
@@ -132,13 +134,19 @@ class RedisStore(RedisReads):
         self._closing.set()
         renewer, self._renewer = self._renewer, None
         if renewer is not None:
-            renewer.join()
-        with self._write_lock:
-            if self._client is not None and self._epoch:
-                with contextlib.suppress(StoreError):  # then it ends by itself
+            renewer.join(_LAST_WORDS)
+        answers = renewer is None or not renewer.is_alive()
+        # Who waits for a server that fell silent is not waited for: the lease ends by itself, and so do they.
+        alone = self._write_lock.acquire(timeout=_LAST_WORDS)
+        try:
+            if self._client is not None and self._epoch and alone and answers:
+                with contextlib.suppress(StoreError):  # as above
                     self._script(lua.RELEASE, self._mark(), 0)
             self._epoch = 0
             self._disconnect()
+        finally:
+            if alone:
+                self._write_lock.release()
 
     def health(self) -> StoreHealth:
         """Ask the server how durable it is. Unavailable too once the ownership is lost."""

@@ -48,6 +48,7 @@ _ROWS_PER_STEP: Final = 8
 """More than a step brings about, so that none are left behind for long."""
 PATIENCE: Final = 3.0
 """Seconds the store may take to confirm a commit before it counts as gone: a frozen one says nothing for far longer."""
+_LAST_WORDS: Final = 2.0
 _FAILURES: Final = 50
 """Commits that may fail in the search for rows that cannot be stored: one among all of a commit takes eleven."""
 
@@ -207,7 +208,10 @@ class Writer:
         """Commit what waits and end; return whether that was done within `timeout` seconds.
 
         An unavailable store is asked once more; what it does not take then stays unanswered, and the return is False.
+        One that was silent for some seconds before is given two more at most.
         """
+        if self.stalled is not None:
+            timeout = min(timeout, _LAST_WORDS)
         with self._changed:
             self._stopping = True
             self._changed.notify()

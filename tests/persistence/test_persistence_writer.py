@@ -567,6 +567,21 @@ class TestSilence:
         assert log.events() == ["store_unavailable", "store_available"]
         assert writer.stop(SOON)
 
+    def test_stopping_waits_not_long_for_a_store_that_was_silent_before(self, store, monkeypatch):
+        monkeypatch.setattr(writer_module, "_LAST_WORDS", 0.05)
+        now, outcomes = [100.0], Outcomes()
+        writer = Writer(store, clock=lambda: now[0])
+        writer.start()
+        store.gate.clear()
+        writer.submit(step("a"), outcomes)
+        store.wait_for_a_commit()
+        now[0] += 100.0
+        began = time.monotonic()
+        assert not writer.stop(SOON)
+        assert time.monotonic() - began < SOON / 2
+        store.gate.set()
+        assert outcomes.wait(1) == [Committed("a", 1)]
+
     def test_a_message_that_waits_for_a_silent_look_up_is_known_and_upkeep_is_not(self, store, reader, monkeypatch):
         monkeypatch.setattr("persistence.reader.PATIENCE", 0.0)
         release = held_back(reader)
