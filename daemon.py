@@ -47,6 +47,7 @@ from messages.inbound import Refused
 from messages.plan import Plan, ResolvedPlan
 from messages.planning import DraftPlan
 from persistence.contract import MetricRow, Store, StoreError, StoreUnavailable, operation_row
+from persistence.patient_read import PatientRead
 from persistence.reader import Reader
 from persistence.witness import Witness
 from persistence.writer import Writer
@@ -105,6 +106,8 @@ class Daemon:
         kind = settings.state_storage if settings.persist_conversations else "memory"
         store = build_store(settings, kind)
         self.store: Store = store if wrap_store is None else wrap_store(store)
+        # A scrape does without them rather than without all the others.
+        self._phase_counts = PatientRead(self.store.phase_counts, within=1.0)
         self._witness = Witness(settings.data_dir, address=store_address(settings, kind))
         self.writer = Writer(self.store, log=telemetry.log, on_ownership_lost=self._ownership_lost)
         self.reader = Reader(self.store, log=telemetry.log)
@@ -260,6 +263,7 @@ class Daemon:
         if self.epoch and not self.lost.is_set() and self.writer.available:  # else asking would only take its time
             with suppress(StoreError):  # then the next start has seen less
                 self._housekeeping.beat()
+        self._phase_counts.stop()
         self.store.close()
         if left:
             self.telemetry.log("left_running", names=left[:20], count=len(left))
@@ -401,12 +405,14 @@ class Daemon:
             "store_up": float(self.writer.available),
             "draining": float(self.router is not None and self.router.draining),
             "timers": len(self.system.timers) if isinstance(self.system.timers, Timers) else 0,
-            "sse_clients": 0 if self.http is None else self.http.stats()["sse_clients"],
+            "sse_clients": 0,
             "threads_busy": execution["busy"],
             "threads_abandoned": execution["abandoned"],
             "worker_processes": execution["processes"],
             "breakers_open": sum(agent["breaker"] == "open" for agent in execution["agents"].values()),
         }
+        if self.http is not None:
+            figures.update(self.http.stats())
         for name, agent in execution["agents"].items():
             figures["agent_breaker_state", name] = BREAKER_STATES.index(agent["breaker"])
             figures["agent_calls_running", name] = agent["running"]
@@ -416,7 +422,7 @@ class Daemon:
         figures |= {("actors_live", kind): count for kind, count in kinds.items()}
         figures |= {"mailbox_messages": waiting, "mailbox_depth_max": fullest, "mailbox_oldest_seconds": oldest}
         with suppress(StoreError):  # `store_up` says so
-            figures |= {("conversations", phase): count for phase, count in self.store.phase_counts().items()}
+            figures |= {("conversations", phase): count for phase, count in (self._phase_counts() or {}).items()}
         if self.redis is not None:
             figures |= self.redis.gauges()
         return figures

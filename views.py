@@ -100,6 +100,11 @@ class Views:
         except CorruptEntry as error:
             return {**line, "request": None, "unreadable": {"seq": error.seq, "reason": error.reason}}
 
+    def newest_seq(self, conversation_id: str) -> int | None:
+        """Return the newest sequence number, 0 when it cannot be read; None for an unknown conversation."""
+        row = self._store.conversation(conversation_id)
+        return None if row is None else row.last_seq
+
     def conversations(self, *, phase: str | None, after: tuple[int, str] | None, limit: int) -> list[ConversationRow]:
         """Return a page of conversations, newest update first."""
         return self._store.conversations(phase=phase, after=after, limit=limit)
@@ -132,8 +137,7 @@ class Views:
             return None
         if after >= row.last_seq:  # also what is too large a number for a store
             return []
-        rows = self._store.memory(conversation_id, first_seq=after + 1, last_seq=row.last_seq)
-        said = [r for r in rows if r.role != "note"][:limit]
+        said = self._store.said(conversation_id, first_seq=after + 1, last_seq=row.last_seq, limit=limit)
         return [
             {
                 "seq": r.seq,

@@ -41,6 +41,7 @@ OF_PROBLEM: Final[dict[str, int]] = {
     "not_found": NOT_FOUND,
     "message_id_conflict": REFUSED,
     "conversation_busy": REFUSED,
+    "ahead_of_journal": REFUSED,
     "wrong_state": REFUSED,
     "mailbox_full": TRY_AGAIN,
     "draining": TRY_AGAIN,

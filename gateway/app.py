@@ -15,7 +15,7 @@ from gateway.answers import problem_answer
 from gateway.conversation_routes import conversation_routes
 from gateway.doorway import Doorway
 from gateway.event_routes import event_routes
-from gateway.gate import Gate
+from gateway.gate import Gate, asked_by
 from gateway.message_routes import message_routes
 from gateway.openapi import describe
 from gateway.operator_routes import operator_routes
@@ -63,8 +63,9 @@ def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         framework = (error.headers or {}).get("Allow", "").split(", ")  # knows the routes we do not describe
-        allow = ", ".join(sorted(_methods(request) or framework))
-        detail = f"{request.method} is not taken here; {allow} is"
+        methods = _methods(request) or set(framework)
+        allow = ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
+        detail = f"{asked_by(request.scope)} is not taken here; {allow} is"
         return _answer(request, Problem("method_not_allowed", detail, headers={"Allow": allow}))
     if error.status_code == 404:
         return _answer(request, Problem("not_found", f"there is no route {request.url.path[:200]}"))

@@ -126,15 +126,19 @@ class DaemonClient:
             after = page["next"]
 
     def events(self, conversation_id: str, *, after: int = 0, limit: int | None = None) -> Iterator[dict[str, Any]]:
-        """Yield journaled events after `after`, oldest first; all there are unless limited."""
+        """Yield journaled events after `after`, oldest first; all there are unless limited.
+
+        None when the journal does not go so far, which is no error here: compare with `conversation()["seq"]`.
+        """
         path = f"{_conversation(conversation_id)}/events"
         yield from self._pages(path, "events", "after", limit, {"after": after} if after else {})
 
     def follow(self, conversation_id: str, after: int = 0, *, patience: float = 30.0) -> Iterator[dict[str, Any]]:
         """Yield events after `after` as they come, for ever; after a lost connection, from where it was.
 
-        Raises at once what the first connection meets; later `Unreachable` or `Problem` only when the daemon stays
-        away for `patience` seconds.
+        Raises at once what the first connection meets, and whenever the daemon refuses to go on: with the code
+        `ahead_of_journal` when its store has become older than what it gave before. Later `Unreachable`, or `Problem`
+        of a daemon that takes nothing now, only when that lasts for `patience` seconds.
         """
         path = f"{_conversation(conversation_id)}/events"
         lost_at: float | None = None

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from gateway.access import Access
 from gateway.fanout import Fanout
 from gateway.loop_bridge import LoopBridge
 from gateway.ports import FrontDoor, HttpSettings, Log, silent
 from gateway.problems import Problem
+from gateway.protocol import SENT_ALL
 from gateway.read_threads import ReadThreads
 from messages.inbound import Accepted, Answer, Cancel, Pause, Refused, Resume, UserMessage
 
@@ -47,9 +50,15 @@ class Doorway:
     """Why the store confirms nothing now, once it is silent for some seconds; None while it answers."""
     access: Access = field(init=False)
     streams: int = 0
+    half_closed: int = 0
+    """Clients that have shut down their sending side and wait; or have gone, which is known after a minute."""
+    max_half_closed: int = 250
+    """More are answered at once: clients in a hurry, that have gone, must not use up all descriptors."""
     _loop: asyncio.AbstractEventLoop | None = None
     _bridge: LoopBridge | None = None
     _threads: ReadThreads | None = None
+    _scraper: ReadThreads | None = None
+    """For the metrics alone: they are wanted most when the store hangs, and all other threads with it."""
     _fanout: Fanout | None = None
     _closing: asyncio.Event | None = None
     _waits: dict[asyncio.Future[Any], float] = field(default_factory=dict)
@@ -76,6 +85,7 @@ class Doorway:
             self._loop = loop
             self._bridge = LoopBridge(loop)
             self._threads = ReadThreads(self._bridge)
+            self._scraper = ReadThreads(self._bridge, threads=1)
             self._fanout = Fanout(lambda: self.router.feed, self._bridge)
             self._closing = asyncio.Event()
 
@@ -103,8 +113,28 @@ class Doorway:
             self._closing.set()
         for future, grace in self._waits.items():
             asyncio.get_running_loop().call_later(grace, give_up, future)
-        if self._threads is not None:
-            self._threads.stop()
+        for threads in (self._threads, self._scraper):
+            if threads is not None:
+                threads.stop()
+
+    @contextmanager
+    def attending(self, scope: Scope, reply: asyncio.Future[Any]) -> Iterator[None]:
+        """Wait no longer for `reply` than there is room for, once the client has shut down its sending side."""
+        counted = False
+
+        def sent_all() -> None:
+            nonlocal counted
+            if self.half_closed >= self.max_half_closed:
+                give_up(reply)
+            else:
+                counted = True
+                self.half_closed += 1
+
+        when_sent_all(scope, sent_all)
+        try:
+            yield
+        finally:
+            self.half_closed -= counted
 
     async def in_time(self, future: asyncio.Future[T | None], seconds: float, grace: float = 0.0) -> T | None:
         """Return what `future` becomes; None when so many seconds are over, or `grace` seconds after a stop."""
@@ -124,6 +154,20 @@ class Doorway:
         """Call a blocking verb of the daemon on a thread. Raises `Problem` when the store does not answer."""
         assert self._threads is not None, "enter_loop comes first"
         return await self._threads.read(function, *args, **options)
+
+    async def scrape(self) -> bytes:
+        """Return the metrics."""
+        assert self._scraper is not None, "enter_loop comes first"
+        return await self._scraper.read(self.metrics)
+
+    def stats(self) -> dict[str, int]:
+        """Return how many clients follow events, and how many reads wait or found no place, from any thread."""
+        threads = self._threads
+        return {
+            "sse_clients": self.streams,
+            "http_reads_waiting": 0 if threads is None else threads.waiting,
+            "http_reads_refused": 0 if threads is None else threads.refused,
+        }
 
     def operated(self, request: Request, action: str, who: Mapping[str, Any], outcome: str, **about: Any) -> None:
         """Leave the one line, and row, of what somebody has changed or tried to."""
@@ -186,6 +230,13 @@ def _not_known(message: UserMessage | Cancel | Pause | Resume, why: str | None) 
     if message.message_id is None:
         return detail + "as it had no message_id, sending it again may ask twice: look at the conversation first"
     return detail + "sending the same message_id again is safe"
+
+
+def when_sent_all(scope: Scope, then: Callable[[], None]) -> None:
+    """Let `then` be called once the client has shut down its sending side: at once if it has."""
+    extension = scope.get("extensions", {}).get(SENT_ALL)
+    if extension is not None:
+        extension["call"](then)
 
 
 def give_up(future: asyncio.Future[Any]) -> None:

@@ -17,6 +17,8 @@ from telemetry import exception_lines
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked every few seconds by machines: logged at DEBUG."""
+HEAD = "orchestrator.head"
+"""Key of a scope: true when only what stands before the answer's body was asked for."""
 CLIENT_GONE = 499
 """Status in the log for a request nobody waited for any more; never sent."""
 
@@ -34,6 +36,9 @@ class Gate:
             await self._app(scope, receive, send)
             return
         self._door.enter_loop()
+        if scope["method"] == "HEAD":
+            # What GET would answer, by the same code; the server, which keeps its own scope, leaves the body out.
+            scope = {**scope, "method": "GET", HEAD: True}
         call = _Call(send)
         began = perf_counter()
         try:
@@ -52,7 +57,7 @@ class Gate:
         instance = f"urn:uuid:{uuid.uuid4()}"
         self._door.log(
             "error",
-            where=f"{scope['method']} {_route(scope)} {instance}",
+            where=f"{asked_by(scope)} {_route(scope)} {instance}",
             error_type=type(error).__name__,
             error_message=str(error),
             exception=exception_lines(error),
@@ -63,7 +68,7 @@ class Gate:
         self._door.log(
             "http_request",
             level="debug" if scope["path"] in PROBES else None,
-            method=scope["method"],
+            method=asked_by(scope),
             route=_route(scope),
             status=call.status or CLIENT_GONE,
             code=call.code or scope.get("problem"),
@@ -92,6 +97,11 @@ class _Call:
         self.code = problem.code
         if not self.status:
             await problem_answer(problem)(scope, receive, self.send)
+
+
+def asked_by(scope: Scope) -> str:
+    """Return the method of the request as it came."""
+    return "HEAD" if scope.get(HEAD) else str(scope["method"])
 
 
 def _route(scope: Scope) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
-from starlette.types import Receive
 
 from gateway.answers import json_answer, json_bytes
 from gateway.bodies import read_message
@@ -50,7 +49,7 @@ def message_routes(door: Doorway) -> APIRouter:
             message = message.model_copy(update={"traceparent": traceparent})
         if wait is None:
             return _accepted(await door.submit(message))
-        return await _submit_and_wait(door, message, wait, request.receive)
+        return await _submit_and_wait(door, message, wait, request)
 
     def control(kind: str, meaning: str) -> None:
         @routes.post(
@@ -94,7 +93,7 @@ def _accepted(accepted: Accepted) -> Response:
     return json_answer(body, 202)
 
 
-async def _submit_and_wait(door: Doorway, message: UserMessage, wait: float, receive: Receive) -> Response:
+async def _submit_and_wait(door: Doorway, message: UserMessage, wait: float, request: Request) -> Response:
     """Submit, and answer with the reply if it comes in time. Listening begins before submitting: no reply is missed."""
     replies = _Replies()
     bridge = door.bridge
@@ -111,7 +110,7 @@ async def _submit_and_wait(door: Doorway, message: UserMessage, wait: float, rec
             page = await door.read(door.router.events, message.conversation_id, accepted.reply_seq - 1, 1)
             reply = page[0] if page else None
         elif accepted.request_id is not None:
-            reply = await _in_time(door, replies.of(accepted.request_id), wait, receive)
+            reply = await _in_time(door, replies.of(accepted.request_id), wait, request)
     finally:
         unsubscribe()
     return _accepted(accepted) if reply is None else json_bytes(public_json(reply))
@@ -132,14 +131,15 @@ class _Replies:
             future.set_result(reply)
 
 
-async def _in_time(door: Doorway, reply: asyncio.Future[Event | None], wait: float, receive: Receive) -> Event | None:
+async def _in_time(door: Doorway, reply: asyncio.Future[Event | None], wait: float, request: Request) -> Event | None:
     """Return the reply; None when time runs out, the client goes away or the server stops."""
     if reply.done():
         return reply.result()
     # The body was read: what comes now is that the client went away.
-    gone = asyncio.ensure_future(receive())
+    gone = asyncio.ensure_future(request.receive())
     gone.add_done_callback(lambda _: give_up(reply))
     try:
-        return await door.in_time(reply, wait)
+        with door.attending(request.scope, reply):
+            return await door.in_time(reply, wait)
     finally:
         gone.cancel()

@@ -45,6 +45,9 @@ class FrontDoor(Protocol):
     def conversation(self, conversation_id: str) -> Mapping[str, Any] | None:
         """Return one conversation, its newest sequence number as `seq` among it; None when it is unknown."""
 
+    def newest_seq(self, conversation_id: str) -> int | None:
+        """Return the newest sequence number, 0 when it cannot be read; None for an unknown conversation."""
+
     def conversations(
         self, *, phase: str | None, after: tuple[int, str] | None, limit: int
     ) -> Sequence[ConversationRow]:

@@ -45,7 +45,7 @@ def probe_routes(door: Doorway) -> APIRouter:
     @routes.get("/metrics", responses=answers({200: "Prometheus' text format."}, media_type="text/plain"))
     async def metrics(request: Request) -> Response:
         read_query(request.query_params, ())
-        return Response(await door.read(door.metrics), headers={"Content-Type": METRICS_TYPE})
+        return Response(await door.scrape(), headers={"Content-Type": METRICS_TYPE})
 
     @routes.get("/version", responses=answers({200: "Which program this is."}))
     async def version(request: Request) -> Response:

@@ -52,6 +52,12 @@ CODES: Final[dict[str, Code]] = {
     "unreadable": Code(
         409, "What is stored cannot be read", "Of this conversation, from `seq` on if said; others are not concerned."
     ),
+    "ahead_of_journal": Code(
+        409,
+        "The journal does not go so far",
+        "A stream was to go on after an event there is none of: the store is older than what was read from it, as when "
+        "a backup was restored. `seq` is the newest; what was read after it no longer holds.",
+    ),
     "too_large": Code(413, "The body is too large", "More than `max_message_bytes`, or too many values in it."),
     "unsupported_media_type": Code(
         415, "The content type is not taken", "Bodies are `application/json` or `application/msgpack`, not compressed."

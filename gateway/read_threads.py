@@ -20,21 +20,34 @@ T = TypeVar("T")
 
 READ_TIMEOUT = 10.0
 """Seconds a client waits for the store before it is told to come back later."""
+QUEUE_LIMIT = 4_000
+"""Reads kept waiting for a thread, those given up among them: behind a store that hangs they would grow without end.
+Twice as many as there are streams, which all come back at once after a restart."""
 
 _Job = tuple[Callable[[], Any], asyncio.Future[Any]]
 
 
 class ReadThreads:
-    """A few threads that begin with the first read."""
+    """A few threads that begin with the first read; used on the event loop."""
 
     def __init__(self, bridge: LoopBridge, *, threads: int = 4) -> None:
         self._bridge = bridge
         self._limit = threads
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self.refused = 0
+        """Reads for which there was no place."""
+
+    @property
+    def waiting(self) -> int:
+        """Reads that wait for a thread, those given up among them."""
+        return self._jobs.qsize()
 
     async def read(self, function: Callable[..., T], *args: Any, within: float | None = None, **options: Any) -> T:
         """Return `function(*args, **options)`. Raises `Problem` when the store is gone or too slow."""
+        if self.waiting >= QUEUE_LIMIT:
+            self.refused += 1
+            raise Problem("store_unavailable", f"{self.waiting} reads wait for the store, which is all that may")
         seconds = READ_TIMEOUT if within is None else within
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._jobs.put((lambda: function(*args, **options), future))

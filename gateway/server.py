@@ -134,8 +134,8 @@ class HttpServer:
         return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
 
     def stats(self) -> dict[str, int]:
-        """Return how many clients follow events."""
-        return {"sse_clients": self._door.streams}
+        """Return the door's figures; names are those of the metrics."""
+        return self._door.stats()
 
     def _run(self, listener: socket.socket) -> None:
         try:

@@ -15,7 +15,8 @@ from contextlib import suppress
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.doorway import Doorway
+from gateway.doorway import Doorway, when_sent_all
+from gateway.gate import HEAD
 from gateway.problems import Problem
 from gateway.protocol import ABORT
 from messages.events import Event, public_json
@@ -72,9 +73,15 @@ class EventStream(Response):
         door = self._door
         if door.streams >= door.max_streams:
             raise Problem("too_many_streams", f"{door.streams} clients follow events, which is all that are taken")
+        if scope.get(HEAD):
+            await self._first_page()  # for what it refuses
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
         unsubscribe = door.fanout.follow(self._conversation_id, self._arrived)
         door.streams += 1
         watch = asyncio.create_task(self._watch(receive))
+        when_sent_all(scope, self._leave)
         try:
             last, page = await self._first_page()
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -94,15 +101,21 @@ class EventStream(Response):
     async def _first_page(self) -> tuple[int, Sequence[Event]]:
         door = self._door
         if self._after is None:
-            found = await door.read(door.router.conversation, self._conversation_id)
-            if found is None:
-                raise unknown_conversation(self._conversation_id)
-            return int(found["seq"]), ()
+            return await self._newest(), ()
         page = await door.read(door.router.events, self._conversation_id, self._after, PAGE)
         if page is None:
             raise unknown_conversation(self._conversation_id)
+        if self._after and not page and 0 < (newest := await self._newest()) < self._after:
+            detail = f"the journal ends with {newest}: there is no event {self._after} any more, or there never was"
+            raise Problem("ahead_of_journal", detail, seq=newest)
         self._behind = self._behind or len(page) == PAGE
         return self._after, page
+
+    async def _newest(self) -> int:
+        newest = await self._door.read(self._door.router.newest_seq, self._conversation_id)
+        if newest is None:
+            raise unknown_conversation(self._conversation_id)
+        return newest
 
     async def _follow(self, send: Send, last: int) -> None:
         while not self._ended:
@@ -162,6 +175,11 @@ class EventStream(Response):
             self._behind = True
         else:
             self._live.append(event)
+        self._wake.set()
+
+    def _leave(self) -> None:
+        # Most often it has gone. One that has not gets the page that is read now, and comes back with its last id.
+        self._gone = True
         self._wake.set()
 
     async def _watch(self, receive: Receive) -> None:

@@ -364,6 +364,9 @@ class Store(Protocol):
     def memory(self, conversation_id: str, *, first_seq: int, last_seq: int) -> list[MemoryRow]:
         """Return what was said and noted with first_seq <= seq <= last_seq, oldest first."""
 
+    def said(self, conversation_id: str, *, first_seq: int, last_seq: int, limit: int) -> list[MemoryRow]:
+        """Return what was said, without notes, in a range, oldest first: `limit` rows, and no more are read."""
+
     def conversation(self, conversation_id: str) -> ConversationRow | None:
         """Return one line of the list."""
 

@@ -239,6 +239,11 @@ class MemoryStore:
             rows = [] if held is None else [r for r in held.memory.values() if first_seq <= r.seq <= last_seq]
         return sorted(rows, key=lambda row: (row.seq, row.role))
 
+    def said(self, conversation_id: str, *, first_seq: int, last_seq: int, limit: int) -> list[MemoryRow]:
+        """Return the first of what was said in a range, oldest first."""
+        rows = self.memory(conversation_id, first_seq=first_seq, last_seq=last_seq)
+        return [row for row in rows if row.role != "note"][:limit]
+
     def conversation(self, conversation_id: str) -> ConversationRow | None:
         """Return one line of the list."""
         with self.data.lock:

@@ -96,6 +96,11 @@ class PostgresReads:
         """Return what was said and noted in a range, oldest first."""
         return list(memory_rows(conversation_id, self._all(sql.MEMORY_RANGE, (conversation_id, first_seq, last_seq))))
 
+    def said(self, conversation_id: str, *, first_seq: int, last_seq: int, limit: int) -> list[MemoryRow]:
+        """Return the first of what was said in a range, oldest first."""
+        rows = self._all(sql.SAID, (conversation_id, first_seq, last_seq, limit))
+        return list(memory_rows(conversation_id, rows))
+
     def conversation(self, conversation_id: str) -> ConversationRow | None:
         """Return one line of the list."""
         rows = self._all(sql.CONVERSATION, (conversation_id,))

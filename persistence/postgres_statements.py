@@ -190,6 +190,10 @@ MEMORY_RANGE: Final = """
 SELECT seq, role, request_id, text, at, forgotten FROM orchestrator_conversation_memory
 WHERE conversation_id = %s AND seq BETWEEN %s AND %s ORDER BY seq, role COLLATE "C"
 """
+SAID: Final = """
+SELECT seq, role, request_id, text, at, forgotten FROM orchestrator_conversation_memory
+WHERE conversation_id = %s AND seq BETWEEN %s AND %s AND role <> 'note' ORDER BY seq LIMIT %s
+"""
 UNFINISHED: Final = """
 SELECT conversation_id FROM orchestrator_workflow_states WHERE unfinished ORDER BY updated_at
 """

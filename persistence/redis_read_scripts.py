@@ -121,6 +121,23 @@ return {fetch(c, fields), redis.call('HGETALL', base .. ':forgotten:' .. c)}
 """
 )
 
+SAID: Final = (
+    BASE
+    + _FETCH
+    + """
+local c, wanted = ARGV[1], tonumber(ARGV[4])
+local rows, passed = {}, 0
+repeat -- a place whose row is gone must not make a page look like the last one
+    local left = wanted - #rows
+    local fields = redis.call('ZRANGEBYSCORE', base .. ':said:' .. c, ARGV[2], ARGV[3], 'LIMIT', passed, left)
+    passed = passed + #fields
+    for _, row in ipairs(fetch(c, fields)) do rows[#rows + 1] = row end
+until #fields < left or #rows == wanted
+return {rows, redis.call('HGETALL', base .. ':forgotten:' .. c)}
+"""
+)
+"""ARGV: conversation, first and last place, how many."""
+
 LISTED: Final = (
     BASE
     + KINDS

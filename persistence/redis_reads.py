@@ -121,7 +121,14 @@ class RedisReads:
 
     def memory(self, conversation_id: str, *, first_seq: int, last_seq: int) -> list[MemoryRow]:
         """Return what was said and noted in a range, oldest first."""
-        found, forgotten = self._script(lua.MEMORY, conversation_id, first_seq, last_seq, of=conversation_id)
+        return self._memory(first_seq, lua.MEMORY, conversation_id, first_seq, last_seq)
+
+    def said(self, conversation_id: str, *, first_seq: int, last_seq: int, limit: int) -> list[MemoryRow]:
+        """Return the first of what was said in a range, oldest first."""
+        return self._memory(first_seq, lua.SAID, conversation_id, first_seq, last_seq, limit)
+
+    def _memory(self, first_seq: int, script: str, conversation_id: str, *values: int) -> list[MemoryRow]:
+        found, forgotten = self._script(script, conversation_id, *values, of=conversation_id)
         try:
             return rows.memory_rows(found, forgotten)
         except _NOT_OURS as error:

@@ -194,6 +194,10 @@ MEMORY_RANGE: Final = """
 SELECT seq, role, request_id, text, at, forgotten FROM orchestrator_conversation_memory
 WHERE conversation_id = ? AND seq BETWEEN ? AND ? ORDER BY seq, role
 """
+SAID: Final = """
+SELECT seq, role, request_id, text, at, forgotten FROM orchestrator_conversation_memory
+WHERE conversation_id = ? AND seq BETWEEN ? AND ? AND role <> 'note' ORDER BY seq, role LIMIT ?
+"""
 UNFINISHED: Final = """
 SELECT conversation_id FROM orchestrator_workflow_states WHERE unfinished = 1 ORDER BY updated_at
 """

@@ -137,6 +137,10 @@ class FakeRouter:
             return None
         return {"conversation_id": conversation_id, "phase": "completed", "seq": self.seq(conversation_id)}
 
+    def newest_seq(self, conversation_id: str) -> int | None:
+        self._check()
+        return self.seq(conversation_id) if conversation_id in self.journal else None
+
     def conversations(self, *, phase: str | None, after: tuple[int, str] | None, limit: int) -> list[ConversationRow]:
         self._check()
         rows = sorted(self.rows, key=lambda r: (r.updated_at, r.conversation_id), reverse=True)

@@ -128,8 +128,8 @@ def test_streams_leave_nothing_behind_when_their_clients_go(http, started, serve
     with Reader(http) as one, Reader(http) as two:
         one.ids(10)
         two.ids(10)
-        assert server.stats() == {"sse_clients": 2}
-    until(lambda: server.stats() == {"sse_clients": 0} and started.feed.stats()["listeners"] == 0)
+        assert server.stats()["sse_clients"] == 2
+    until(lambda: server.stats()["sse_clients"] == 0 and started.feed.stats()["listeners"] == 0)
 
 
 def test_only_so_many_may_follow(http, started, server, monkeypatch):
@@ -252,7 +252,58 @@ def test_a_store_that_goes_away_ends_the_stream_and_the_client_comes_back(http, 
         assert reader.ids(2) == [11, 12]
 
 
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [(EVENTS, {"last-event-id": "12"}), (f"{EVENTS}?after=12", {}), (f"{EVENTS}?from=now", {"last-event-id": "11"})],
+)
+def test_who_has_seen_more_than_there_is_is_told_how_far_it_goes(http, started, server, path, headers):
+    """The store was restored from a backup: in silence it would miss what comes under numbers it has seen."""
+    for ask in (http.get, http.head):
+        answer = ask(path, headers={"accept": "text/event-stream", **headers}, timeout=5)
+        assert (answer.status_code, answer.headers["content-type"]) == (409, "application/problem+json")
+    problem = http.get(path, headers={"accept": "text/event-stream", **headers}).json()
+    assert (problem["code"], problem["seq"]) == ("ahead_of_journal", 10)
+    assert server.stats()["sse_clients"] == 0 and started.feed.stats()["listeners"] == 0
+    assert http.get(f"{EVENTS}?after=12").json() == {"events": [], "next": None}
+
+
+def test_who_has_seen_all_there_is_waits_for_what_comes(http, started):
+    with Reader(http, **{"last-event-id": "10"}) as reader:
+        started.tick("c1")
+        assert reader.ids(1) == [11]
+
+
+def test_a_newest_number_that_cannot_be_read_refuses_nobody(http, started):
+    started.newest_seq = lambda _: 0
+    with Reader(http, **{"last-event-id": "12"}) as reader:
+        for _ in range(3):
+            started.tick("c1")
+        assert reader.ids(1) == [13]
+
+
 # The client's side
+
+
+def test_the_client_says_that_the_store_has_become_older(server, started, monkeypatch):
+    monkeypatch.setattr("gateway.client.RECONNECT_DELAY", 0.01)
+    with DaemonClient(server.url) as client:
+        with pytest.raises(Problem) as caught:
+            next(client.follow("c1", 11))
+        assert (caught.value.code, caught.value.status, caught.value.body["seq"]) == ("ahead_of_journal", 409, 10)
+        follow = client.follow("c1", 8)
+        assert [next(follow)["seq"] for _ in range(2)] == [9, 10]
+        started.store_down = True  # ends the stream
+        feed, started.feed = started.feed, type(started.feed)()
+        for _ in range(2):
+            started.tick("c1")
+        started.feed = feed
+        started.tick("c1")
+        until(lambda: server.stats()["sse_clients"] == 0)
+        del started.journal["c1"][5:]
+        started.store_down = False
+        with pytest.raises(Problem) as caught:
+            next(follow)
+        assert (caught.value.code, caught.value.body["seq"]) == ("ahead_of_journal", 5)
 
 
 def test_the_client_follows_across_a_lost_connection(server, started, monkeypatch):
@@ -325,18 +376,22 @@ def test_a_client_that_accepts_nothing_is_let_go_and_harms_nobody(http, started,
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         deaf.connect(address)
         deaf.sendall(f"GET {EVENTS} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode())
-        until(lambda: server.stats() == {"sse_clients": 1})
+        until(lambda: server.stats()["sse_clients"] == 1)
         for _ in range(200):
             started.progress("c1", "x" * 100_000)
         until(lambda: any(event == "stream_dropped" for event, _ in told))
-        until(lambda: server.stats() == {"sse_clients": 0})
+        until(lambda: server.stats()["sse_clients"] == 0)
         until(lambda: len(connections) == before)
     assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
     with Reader(http, **{"last-event-id": "3"}) as reader:
         assert reader.ids(7) == list(range(4, 11))
 
 
-def test_a_client_that_never_reads_its_answer_does_not_keep_its_connection(http, started, server, monkeypatch):
+@pytest.mark.parametrize("half_closed", [False, True])
+@pytest.mark.parametrize("version", ["1.1", "1.1\r\nConnection: close", "1.0"])
+def test_a_client_that_never_reads_its_answer_does_not_keep_its_connection(
+    http, started, server, monkeypatch, version, half_closed
+):
     """Its answer was handed over whole: to close the connection would be to wait for it to be read."""
     monkeypatch.setattr(server._server.config, "timeout_keep_alive", 0.2)
     for _ in range(100):
@@ -346,6 +401,8 @@ def test_a_client_that_never_reads_its_answer_does_not_keep_its_connection(http,
     with socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         deaf.connect((http.base_url.host, http.base_url.port))
-        deaf.sendall(f"GET {EVENTS}?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        deaf.sendall(f"GET {EVENTS}?limit=1000 HTTP/{version}\r\nHost: localhost\r\n\r\n".encode())
+        if half_closed:
+            deaf.shutdown(socket.SHUT_WR)
         until(lambda: len(connections) == before + 1)
         until(lambda: len(connections) == before)

@@ -101,12 +101,6 @@ def test_many_repetitions_at_once_get_one_answer(http, router):
     assert router.seq("c1") == 2
 
 
-def test_a_client_that_goes_away_is_no_longer_waited_for(http, router, server):
-    with pytest.raises(httpx2.ReadTimeout), httpx2.Client(base_url=server.url, trust_env=False) as hasty:
-        hasty.post(f"{MESSAGES}?wait=60", json={"text": "x"}, timeout=0.2)
-    until(lambda: router.feed.stats()["listeners"] == 0)
-
-
 def test_a_stopping_server_answers_those_who_wait(router):
     own = HttpServer(router, FakeSettings(), metrics=bytes, version="1")
     own.start()

@@ -76,6 +76,7 @@ class StoreContract:
         assert store.entries("nobody", after=0, limit=10) == []
         assert store.results("nobody", ["r1"]) == []
         assert store.memory("nobody", first_seq=0, last_seq=99) == []
+        assert store.said("nobody", first_seq=0, last_seq=99, limit=9) == []
 
     def test_one_look_tells_which_conversations_are_new(self, store: Any) -> None:
         commit(store, full_step("a"), step("b"), step("naïve — 東京"))
@@ -339,6 +340,22 @@ class StoreContract:
         fill(store, turns=3)
         assert [row.seq for row in store.memory("c1", first_seq=2, last_seq=4)] == [2, 3, 4]
         assert all(isinstance(row, MemoryRow) for row in store.memory("c1", first_seq=2, last_seq=4))
+
+    def test_what_was_said_is_read_in_pages_without_notes(self, store: Any) -> None:
+        last = fill(store, turns=6)
+        notes = [said(seq, f"note {seq}", role="note") for seq in (1, 2, 3, 7)]
+        commit(store, step("c1", last, memory=tuple(notes), forget=("r3",)))
+        whole = [row for row in store.memory("c1", first_seq=1, last_seq=last) if row.role != "note"]
+        assert [row.seq for row in whole] == list(range(1, 13)) and any(row.forgotten for row in whole)
+        for limit in (1, 4, 5, 12, 99):
+            pages: list[list[MemoryRow]] = [[]]
+            first = 1
+            while page := store.said("c1", first_seq=first, last_seq=last, limit=limit):
+                assert len(page) == min(limit, 13 - first)
+                pages.append(page)
+                first = page[-1].seq + 1
+            assert [row for page in pages for row in page] == whole
+        assert [row.seq for row in store.said("c1", first_seq=3, last_seq=4, limit=99)] == [3, 4]
 
     @pytest.mark.parametrize("phase", [None, "idle"])
     def test_conversations_are_listed_newest_first_in_pages(self, store: Any, phase: str | None) -> None:

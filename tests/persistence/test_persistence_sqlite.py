@@ -444,6 +444,7 @@ PLANS = (
         "NEWEST_NOTE": sql.NEWEST_NOTE,
         "RECENT_MEMORY": sql.RECENT_MEMORY,
         "MEMORY_RANGE": sql.MEMORY_RANGE,
+        "SAID": sql.SAID,
         "UNFINISHED": sql.UNFINISHED,
         "RECOVERING": sql.RECOVERING,
         "RECOVERIES": sql.RECOVERIES,

@@ -68,6 +68,7 @@ def test_a_key_of_another_kind_is_said_of_its_conversation_alone(redis: Any, nam
         lambda: store.entries("c1", after=0, limit=5),
         lambda: store.results("c1", ["r1"]),
         lambda: store.memory("c1", first_seq=0, last_seq=9),
+        lambda: store.said("c1", first_seq=0, last_seq=9, limit=9),
         lambda: store.conversation("c1"),
     )
     for ask in asked:
@@ -226,3 +227,11 @@ def test_a_spoilt_dead_letter_is_shown_as_such_among_the_others(redis: Any, fiel
     assert views.dead_letter(2) == found[1]
     assert store.drop_dead_letter(2)
     assert len(store.dead_letters(after=0, limit=9)) == 2
+
+
+def test_a_remark_that_is_gone_does_not_end_the_pages_early(redis: Any) -> None:
+    client, store = redis
+    commit(store, step("c1", 1, 5, memory=tuple(said(seq) for seq in range(2, 7))))
+    client.hdel(f"{BASE}:memory:c1", "3/user")
+    assert [row.seq for row in store.said("c1", first_seq=2, last_seq=9, limit=3)] == [2, 4, 5]
+    assert [row.seq for row in store.said("c1", first_seq=6, last_seq=9, limit=3)] == [6]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import httpx2
 import pytest
@@ -47,3 +48,22 @@ def test_every_documented_metric_is_reported_and_moves(make_daemon):
         assert metrics["journal_commit_seconds"] > 0
         assert metrics["mailbox_messages"] >= 0
         assert metrics["draining"] == 0
+
+
+@pytest.mark.skipif(SERVER is None, reason="there is no redis-server here")
+def test_figures_are_had_while_the_store_hangs(make_daemon):
+    """They are wanted most just then: all but those that only the store knows, and in time for a scraper."""
+    with redis_server() as server:
+        daemon = make_daemon(redis_url=server.url, state_storage="redis").start()
+        with daemon.client() as client:
+            client.send("c", "go", plan=diamond("wait", 0.01), wait=10)
+        assert any(name.startswith("conversations{") for name in read(daemon))
+        server.freeze()
+        try:
+            began = time.monotonic()
+            figures = read(daemon)
+            assert time.monotonic() - began < 4
+        finally:
+            server.thaw()
+        assert "http_reads_waiting" in figures
+        assert not any(name.startswith("conversations{") for name in figures)
