@@ -58,7 +58,10 @@ class Burial:
             reason, kind, message = f"{message.code}: {message.detail}", message.kind, message.content
         at = self._system.clock.now_ms()
         row = DeadLetterRow(at=at, address=address, reason=clip(reason), kind=kind, body=letter_body(message))
-        return self._writer.submit_row(row, written)
+        taken = self._writer.submit_row(row, written)
+        if not taken and written is None:  # what comes again is no loss
+            self._log("dead_letter_lost", address=address, reason=row.reason, kind=kind, size=len(row.body))
+        return taken
 
 
 def letter_body(message: Any) -> bytes:

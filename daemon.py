@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     from gateway.redis_door import RedisDoor
 
 VERSION = "0.1.0"
+_LOOK_EVERY = 1.0
+"""Seconds between two looks whether the store still confirms what it is asked."""
 
 
 class Daemon:
@@ -131,6 +133,8 @@ class Daemon:
         self.router: Router | None = None
         self.views: Views | None = None
         self.http: HttpServer | None = None
+        self._reserved: socket.socket | None = None
+        """The HTTP door's address, from before the door is there."""
         self.redis: RedisDoor | None = None
 
     # Life
@@ -147,6 +151,9 @@ class Daemon:
             self.telemetry.log(
                 "caution", message=f"the {health.kind} store can lose what was acknowledged: {health.detail}"
             )
+        if self.settings.http_address is not None:
+            # Before recoveries are counted: a start that ends for want of its address has taken up no conversation.
+            self._reserved = HttpServer.reserve(self.settings)
         recoveries = self.store.count_recoveries()
         unfinished = self.store.unfinished()
         self.writer.start()
@@ -202,11 +209,13 @@ class Daemon:
                 version=self.version,
                 phases=tuple(Phase),
                 log=self.telemetry.log,
+                stalled=lambda: self.writer.stalled or self.reader.stalled,
             )
-            self.http.start()
+            self.http.start(self._reserved)
         if self.redis is not None:
             router.supervise(doors_plan({"redis": self.redis.open(unfinished)}))
         self._housekeeping.start()
+        self._look_at_store()
         address = None if self.http is None else self.http.url
         self.telemetry.log("daemon_ready", address=address, epoch=self.epoch, resumed=len(unfinished))
 
@@ -241,6 +250,8 @@ class Daemon:
             self.redis.stop()
         if self.http is not None:
             self.http.stop(2.0)
+        if self._reserved is not None:
+            self._reserved.close()
         left = self.system.stop(2.0)
         left += self.execution.stop(2.0)
         self.telemetry.flush(1.0)
@@ -249,7 +260,7 @@ class Daemon:
             self._tracing.close()
         self.writer.stop(5.0)
         self.reader.stop(2.0)
-        if self.epoch and not self.lost.is_set():
+        if self.epoch and not self.lost.is_set() and self.writer.available:  # else asking would only take its time
             with suppress(StoreError):  # then the next start has seen less
                 self._housekeeping.beat()
         self._phase_counts.stop()
@@ -332,6 +343,11 @@ class Daemon:
             return None
         detail = f"the store takes no writes now: {self.writer.last_error}"
         return Refused(code="store_unavailable", detail=detail, retry_after=2.0)
+
+    def _look_at_store(self) -> None:
+        self.writer.look()
+        if not self.system.stopping:
+            self.system.timers.schedule(_LOOK_EVERY, self._look_at_store)
 
     # Checks
 

@@ -247,6 +247,7 @@ class Supervisor(Actor):
             code="store_unavailable",
             detail="the conversation was restarted before this was recorded; send the same message id again",
             retry_after=1.0,
+            uncertain=True,
         )
         if isinstance(error, journal.Unreadable):
             refused = Refused(code="unreadable", detail=f"what is stored of this conversation cannot be read: {error}")

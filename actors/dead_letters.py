@@ -29,9 +29,12 @@ Listener = Callable[[DeadLetter], None]
 
 
 class DeadLetters:
-    """A bounded ring of the newest dead letters, with counters that forget nothing."""
+    """A bounded ring of the newest dead letters, with counters that forget nothing.
 
-    def __init__(self, limit: int = 1000, now_ms: Callable[[], int] = lambda: 0) -> None:
+    The ring is short, because each letter holds its message, which may have megabytes: what is to stay listeners keep.
+    """
+
+    def __init__(self, limit: int = 50, now_ms: Callable[[], int] = lambda: 0) -> None:
         self._lock = threading.Lock()
         self._ring: deque[DeadLetter] = deque(maxlen=limit)
         self._now_ms = now_ms

@@ -34,12 +34,13 @@ def create_app(
     phases: Collection[str] = (),
     log: Log = silent,
     heartbeat: float = 15.0,
+    stalled: Callable[[], str | None] = lambda: None,
 ) -> FastAPI:
     """Return the app. `metrics` returns Prometheus' text; `app.state.door` takes new settings and closes streams.
 
-    `phases` are what lists may be filtered by; `heartbeat` is in seconds.
+    `phases` are what lists may be filtered by; `heartbeat` is in seconds; `stalled` says why the store is silent.
     """
-    door = Doorway(router, settings, metrics, version, phases=phases, log=log, heartbeat=heartbeat)
+    door = Doorway(router, settings, metrics, version, phases, log, heartbeat, stalled=stalled)
     app = FastAPI(
         title="orchestrator",
         version=version,

@@ -23,7 +23,10 @@ from messages.inbound import Accepted, Answer, Cancel, Pause, Refused, Resume, U
 T = TypeVar("T")
 
 ANSWER_TIMEOUT = 30.0
-"""Seconds until a message is durable; a store that is slower than this is as good as gone."""
+"""Seconds until a message is durable, whatever the store says of itself."""
+PATIENCE = 3.0
+"""Seconds that a sender waits for a store that does not answer."""
+_LOOK_EVERY = 0.5
 STOP_GRACE = 1.0
 """Seconds that it is waited for when the server stops: whoever sent it should hear that it was accepted."""
 
@@ -43,6 +46,8 @@ class Doorway:
     """Seconds of silence after which a stream says that it is alive: well below the idle timeouts of proxies."""
     max_streams: int = 2_000
     """More are refused: each costs a file descriptor, and a system may give a process as few as 1,024."""
+    stalled: Callable[[], str | None] = lambda: None
+    """Why the store confirms nothing now, once it is silent for some seconds; None while it answers."""
     access: Access = field(init=False)
     streams: int = 0
     half_closed: int = 0
@@ -58,6 +63,9 @@ class Doorway:
     _closing: asyncio.Event | None = None
     _waits: dict[asyncio.Future[Any], float] = field(default_factory=dict)
     """What is waited for, and for how many seconds more when the server stops."""
+    _unconfirmed: dict[asyncio.Future[Any], float] = field(default_factory=dict)
+    """Senders whose messages are on their way, oldest first: each since when, on the loop's clock."""
+    _looking: bool = False
 
     def __post_init__(self) -> None:
         """Take the rules from the settings."""
@@ -173,7 +181,7 @@ class Doorway:
         )
 
     async def submit(self, message: UserMessage | Cancel | Pause | Resume) -> Accepted:
-        """Hand a message over and return the answer. Raises `Problem` when it is refused."""
+        """Hand a message over and return the answer. Raises `Problem` when it is refused, or nobody can say yet."""
         answered: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
         bridge = self.bridge
 
@@ -182,13 +190,46 @@ class Doorway:
                 answered.set_result(answer)
 
         self.router.submit(message, lambda answer: bridge.call(settle, answer))
-        answer: Answer | None = await self.in_time(answered, ANSWER_TIMEOUT, STOP_GRACE)
+        self._watch(answered)
+        try:
+            answer: Answer | None = await self.in_time(answered, ANSWER_TIMEOUT, STOP_GRACE)
+        finally:
+            del self._unconfirmed[answered]
         if answer is None:
-            detail = "the store has not confirmed the message in time; sending the same message_id again is safe"
-            raise Problem("store_unavailable", detail)
+            raise Problem("store_unavailable", _not_known(message, self.stalled()), outcome="unknown")
         if isinstance(answer, Refused):
             raise Problem.from_refusal(answer)
         return answer
+
+    def _watch(self, answered: asyncio.Future[Any]) -> None:
+        loop = asyncio.get_running_loop()
+        self._unconfirmed[answered] = loop.time()
+        if not self._looking:
+            self._looking = True
+            loop.call_later(_LOOK_EVERY, self._look)
+
+    def _look(self) -> None:
+        """Let go of who waited long enough for a store that is silent; what they sent stays on its way."""
+        loop = asyncio.get_running_loop()
+        self._looking = bool(self._unconfirmed)
+        if self._looking:
+            loop.call_later(_LOOK_EVERY, self._look)
+        if self.stalled() is not None:
+            latest = loop.time() - PATIENCE
+            for answered, since in self._unconfirmed.items():
+                if since > latest:
+                    break
+                give_up(answered)
+
+
+def _not_known(message: UserMessage | Cancel | Pause | Resume, why: str | None) -> str:
+    """Return what a sender is told whose message may be durable now, or later, or never."""
+    detail = f"the store has not confirmed this in time{'' if why is None else f' ({why})'}, and still may; "
+    if not isinstance(message, UserMessage):
+        return detail + "look at the conversation before saying it again"
+    if message.message_id is None:
+        return detail + "as it had no message_id, sending it again may ask twice: look at the conversation first"
+    return detail + "sending the same message_id again is safe"
 
 
 def when_sent_all(scope: Scope, then: Callable[[], None]) -> None:

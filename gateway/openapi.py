@@ -28,6 +28,7 @@ _PROBLEM: dict[str, Any] = {
         "field": {"type": "string"},
         "problems": {"type": "array", "items": {"type": "object"}},
         "instance": {"type": "string"},
+        "outcome": {"type": "string", "enum": ["unknown"]},
     },
 }
 _TEXT: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "null"}]}

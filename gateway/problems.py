@@ -73,7 +73,10 @@ CODES: Final[dict[str, Code]] = {
     ),
     "draining": Code(503, "The daemon is about to stop", "It takes no new work; its successor will.", retry_after=5.0),
     "store_unavailable": Code(
-        503, "The store takes no work now", "Nothing was accepted; the daemon keeps trying.", retry_after=2.0
+        503,
+        "The store takes no work now",
+        "Nothing was accepted; with the `outcome` `unknown` it may be all the same: send the same `message_id` again.",
+        retry_after=2.0,
     ),
     "too_many_streams": Code(
         503, "Too many clients follow events", "Read the events as JSON, or try later.", retry_after=10.0
@@ -84,7 +87,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 
 class Problem(Exception):
-    """This request is answered with an error; nothing was done."""
+    """This request is answered with an error; nothing was done, unless its `outcome` is `unknown`."""
 
     def __init__(self, code: str, detail: str, *, headers: dict[str, str] | None = None, **members: Any) -> None:
         super().__init__(detail)
@@ -104,7 +107,8 @@ class Problem(Exception):
         problems = list(refused.problems) or None
         if refused.code not in CODES:
             return cls("wrong_state", refused.detail, reason=refused.code)
-        return cls(refused.code, refused.detail, retry_after=refused.retry_after, problems=problems)
+        outcome = "unknown" if refused.uncertain else None
+        return cls(refused.code, refused.detail, retry_after=refused.retry_after, problems=problems, outcome=outcome)
 
     def body(self) -> dict[str, Any]:
         """Return the answer's body."""
@@ -124,8 +128,8 @@ Written from the table in `gateway/problems.py`; a test fails when this page is 
 
 Every error over HTTP is `application/problem+json`: `type`, `title`, `status`, `detail` (a sentence for people) and
 `code`, which is stable: programs should look at it alone. Some have more: `field` (which field or parameter),
-`problems` (everything wrong with a plan), `instance` (what to look for in the log). 429 and 503 carry `Retry-After`
-in seconds.
+`problems` (everything wrong with a plan), `instance` (what to look for in the log), `outcome` (`unknown`: not even the
+daemon can say yet whether it was accepted). 429 and 503 carry `Retry-After` in seconds.
 
 | code | status | meaning |
 |---|---|---|

@@ -35,7 +35,9 @@ class HttpServer:
         phases: Collection[str] = (),
         log: Log = silent,
         heartbeat: float = 15.0,
+        stalled: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """`stalled` says why the store confirms nothing, once it is silent for some seconds."""
         if settings.http_address is None:
             raise ValueError("http_bind is off: there is no address to listen on")
         host, port = settings.http_address
@@ -43,7 +45,14 @@ class HttpServer:
             raise ValueError(f"binding {host} needs an api_token: others can reach that address")
         self._host, self._port = host, port
         self.app = create_app(
-            router, settings, metrics=metrics, version=version, phases=phases, log=log, heartbeat=heartbeat
+            router,
+            settings,
+            metrics=metrics,
+            version=version,
+            phases=phases,
+            log=log,
+            heartbeat=heartbeat,
+            stalled=stalled,
         )
         self._door: Doorway = self.app.state.door
         self._server: uvicorn.Server | None = None
@@ -52,12 +61,26 @@ class HttpServer:
         self._listening = threading.Event()
         self._failure: BaseException | None = None
 
-    def start(self) -> None:
-        """Listen; returns when requests are served.
+    @staticmethod
+    def reserve(settings: HttpSettings) -> socket.socket:
+        """Take the address without listening there yet: what is refused for it costs nothing so far.
 
         Raises `OSError` naming the address when it cannot be had.
         """
-        listener = self._bind()
+        assert settings.http_address is not None
+        return _bind(*settings.http_address)
+
+    def start(self, reserved: socket.socket | None = None) -> None:
+        """Listen, at the address that was reserved; returns when requests are served.
+
+        Raises `OSError` naming the address when it cannot be had.
+        """
+        listener = reserved or _bind(self._host, self._port)
+        try:
+            listener.listen(BACKLOG)
+        except OSError as error:
+            listener.close()
+            raise _taken(error, self._host, self._port) from error
         self._port = listener.getsockname()[1]
         config = uvicorn.Config(
             self.app,
@@ -114,22 +137,6 @@ class HttpServer:
         """Return the door's figures; names are those of the metrics."""
         return self._door.stats()
 
-    def _bind(self) -> socket.socket:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        try:
-            # A restarted daemon must not wait for connections of the last one to be forgotten.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(BACKLOG)
-        except OSError as error:
-            listener.close()
-            why = "another program listens there" if error.errno == errno.EADDRINUSE else error.strerror
-            raise OSError(error.errno, f"cannot listen on {self._host}:{self._port}: {why}") from error
-        return listener
-
     def _run(self, listener: socket.socket) -> None:
         try:
             asyncio.run(self._serve(listener))
@@ -146,3 +153,23 @@ class HttpServer:
         # The listener takes connections since `listen`; they are served as soon as this loop gets to them.
         self._loop.call_soon(self._listening.set)
         await server.serve(sockets=[listener])
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        # A restarted daemon must not wait for connections of the last one to be forgotten.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise _taken(error, host, port) from error
+    return listener
+
+
+def _taken(error: OSError, host: str, port: int) -> OSError:
+    why = "another program listens there" if error.errno == errno.EADDRINUSE else error.strerror
+    return OSError(error.errno, f"cannot listen on {host}:{port}: {why}")

@@ -103,6 +103,8 @@ class Refused(Message):
     """Seconds after which another try makes sense."""
     problems: tuple[dict[str, Any], ...] = ()
     """Every problem found, for `invalid_plan`."""
+    uncertain: bool = False
+    """True when it may have happened all the same, or still may: nobody can say yet."""
 
 
 Answer = Accepted | Refused

@@ -148,22 +148,6 @@ def settle(connection: Connection, *, statement: float, idle: float, read_only: 
         connection.execute(sql.READ_ONLY)
 
 
-def unavailable(error: psycopg.Error, dsn: str) -> StoreUnavailable:
-    """Return a driver's error as the contract's, without the password."""
-    said = error.diag.message_primary or str(error).strip() or "no answer"
-    return StoreUnavailable(f"Postgres: {error.sqlstate or type(error).__name__}: {without_password(said, dsn)}")
-
-
-def without_password(text: str, dsn: str) -> str:
-    """Return a text in which neither the DSN nor its password can be read."""
-    text = text.replace(dsn, "***")
-    try:
-        password = conninfo.conninfo_to_dict(dsn).get("password")
-    except psycopg.Error:
-        return text
-    return text.replace(str(password), "***") if password else text
-
-
 def stored_text(text: str) -> bytes:
     """Return a text as an argument of `Connection.ask`."""
     return _escaped(text).encode()

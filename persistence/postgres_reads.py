@@ -24,7 +24,8 @@ from persistence.contract import (
 )
 from persistence.damage import conversation_row, dead_letter, memory_rows, missing_place, read_ids
 from persistence.entry import CorruptEntry
-from persistence.postgres_connection import Connection, connect_options, settle, stored_text, unavailable
+from persistence.postgres_connection import Connection, connect_options, settle, stored_text
+from persistence.postgres_words import unavailable
 
 T = TypeVar("T")
 Values = Sequence[Any] | dict[str, Any]

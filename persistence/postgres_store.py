@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from persistence import migrations
 from persistence import postgres_statements as sql
@@ -34,9 +35,10 @@ from persistence.contract import (
     StoreOwned,
     StoreUnavailable,
 )
-from persistence.postgres_connection import Connection, connect_options, settle, unavailable
+from persistence.postgres_connection import Connection, connect_options, settle
 from persistence.postgres_reads import PostgresReads
 from persistence.postgres_rows import FORMATS, Row, arguments, columns, same_entry, size
+from persistence.postgres_words import unavailable
 
 T = TypeVar("T")
 
@@ -50,6 +52,7 @@ _LARGEST_COMMIT = 512 << 20
 _OF_A_ROW = ("22", "23", "54")
 """Classes of errors that a row brings about, every time: its data, a constraint, a limit. Any other (gone, full, read
 only, no right to) is the world's: the same batch is tried again, and nobody's step is refused for it."""
+_SOUND = (TransactionStatus.IDLE, TransactionStatus.INTRANS)
 _WRITE_TIMEOUT = 30.0
 """Seconds that the server takes for one statement, at most, the wait for locks included."""
 _LAST_WORDS = 2.0
@@ -324,9 +327,12 @@ class PostgresStore(PostgresReads):
         try:
             yield
         except psycopg.Error as error:
+            # What has no code the driver refused before the server saw it: a value that cannot be sent. Of a connection
+            # that broke it says such things as well, and no row is to blame for it.
+            sound = self._writer is not None and self._writer.pgconn.transaction_status in _SOUND
             self._recover()
-            # What has no code the driver refused before the server saw it: a value that cannot be sent.
-            unsent = error.sqlstate is None and isinstance(error, (psycopg.DataError, psycopg.ProgrammingError))
+            of_a_value = isinstance(error, (psycopg.DataError, psycopg.ProgrammingError))
+            unsent = sound and error.sqlstate is None and of_a_value
             if unsent or (error.sqlstate or "").startswith(_OF_A_ROW):
                 raise
             raise unavailable(error, self._dsn) from None
@@ -415,6 +421,8 @@ class PostgresStore(PostgresReads):
         if self._lost is not None:
             raise OwnershipLost(self._lost)
         if self._writer is None:
+            if self._closing.is_set():  # nobody waits for a new connection to a server that fell silent
+                raise StoreUnavailable("the store is being closed")
             self._reconnect()
         assert self._writer is not None
         return self._writer

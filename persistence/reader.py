@@ -7,15 +7,18 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Final
 
 from pydantic_core import from_json
 
 from persistence.contract import Loaded, Store
 
 Done = Callable[[Any], None]
+PATIENCE: Final = 3.0
+"""Seconds a look-up may take before whoever waits for it is told that the store does not answer."""
 _Waking = tuple[str, int, Done]
-_Job = tuple[Callable[..., Any], tuple[Any, ...], Done]
+_Job = tuple[Callable[..., Any], tuple[Any, ...], Done, bool]
+"""What to call and whom to tell; whether a message waits for it."""
 
 
 class Reader:
@@ -36,6 +39,8 @@ class Reader:
         self._now_ms = now_ms or _wall_clock
         self._lock = threading.Lock()
         self._stopped = False
+        self._asked_at: dict[int, float] = {}
+        """Since when, by thread, a look-up is under way that a message waits for."""
         self._threads = [
             threading.Thread(target=self._run, name=f"store-reader-{number}", daemon=True) for number in range(threads)
         ]
@@ -44,14 +49,20 @@ class Reader:
 
     def submit(self, function: Callable[..., Any], *args: Any, done: Done) -> None:
         """Call `function(*args)` on a reader thread. Never blocks; after `stop` nothing is called."""
-        with self._lock:
-            if not self._stopped:
-                self._jobs.put((function, args, done))
+        self._put(function, args, done, awaited=False)
+
+    @property
+    def stalled(self) -> str | None:
+        """Why a message waits for some seconds to be looked at; None while the store answers."""
+        oldest = min(list(self._asked_at.values()), default=None)
+        if oldest is None or time.monotonic() - oldest < PATIENCE:
+            return None
+        return f"it has not answered for {PATIENCE:g} s"
 
     def load(self, conversation_id: str, recent: int, done: Done, *, whole: bool = False) -> None:
         """Read what is needed to wake a conversation: a `Loaded`; `whole`: by its journal alone."""
         if whole:
-            self.submit(_load, self._store, conversation_id, recent, True, done=done)
+            self._put(_load, (self._store, conversation_id, recent, True), done)
             return
         waking = (conversation_id, recent, done)
         with self._lock:
@@ -60,11 +71,11 @@ class Reader:
             self._wakings.append(waking)
             # Whoever takes out the ones before takes this one out as well.
             if len(self._wakings) == 1:
-                self._jobs.put((self._wake, (), _say_nothing))
+                self._jobs.put((self._wake, (), _say_nothing, True))
 
     def find_message(self, conversation_id: str, message_id: str, done: Done) -> None:
         """Look up an accepted message: an `InboxRow` or None."""
-        self.submit(self._store.find_message, conversation_id, message_id, done=done)
+        self._put(self._store.find_message, (conversation_id, message_id), done)
 
     def find(self, key: str, done: Callable[[tuple[Any, bytes] | None], None]) -> None:
         """Look up a reusable result: (result, JSON), or None when there is none or it cannot be read."""
@@ -72,7 +83,7 @@ class Reader:
         def found(answer: Any) -> None:
             done(None if isinstance(answer, BaseException) else answer)
 
-        self.submit(_find, self._store, key, self._now_ms(), done=found)
+        self._put(_find, (self._store, key, self._now_ms()), found)
 
     def stop(self, timeout: float) -> bool:
         """Finish what is asked already and end; return whether that was done within `timeout` seconds."""
@@ -85,9 +96,19 @@ class Reader:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
+    def _put(self, function: Callable[..., Any], args: tuple[Any, ...], done: Done, *, awaited: bool = True) -> None:
+        with self._lock:
+            if not self._stopped:
+                self._jobs.put((function, args, done, awaited))
+
     def _run(self) -> None:
+        me = threading.get_ident()
         while (job := self._jobs.get()) is not None:
-            self._do(*job)
+            function, args, done, awaited = job
+            if awaited:
+                self._asked_at[me] = time.monotonic()
+            self._do(function, args, done)
+            self._asked_at.pop(me, None)
 
     def _do(self, function: Callable[..., Any], args: tuple[Any, ...], done: Done) -> None:
         try:
@@ -115,13 +136,13 @@ class Reader:
             if conversation_id in absent:
                 self._tell(done, Loaded(conversation_id))
                 continue
-            job = (_load, (self._store, conversation_id, recent, False), done)
+            load = (_load, (self._store, conversation_id, recent, False), done)
             with self._lock:
                 shared = not self._stopped and len(wakings) > 1
                 if shared:
-                    self._jobs.put(job)
+                    self._jobs.put((*load, True))
             if not shared:
-                self._do(*job)
+                self._do(*load)
 
 
 def _load(store: Store, conversation_id: str, recent: int, whole: bool) -> Any:

@@ -18,6 +18,7 @@ depend on what is stored. `<c>` is a conversation id, which holds no slash.
     :unfinished         zset     by update
     :listed, :phase:<p> zset     by negated update, so that equal times come in the order of the ids; :phases counts
     :stale, :answered   zset     what cleanup looks at: conversations by update, answered messages by acceptance
+    :once               string   token and answer of the newest script that must not be carried out twice
     :letters            stream   dead letters; :letters_at  zset  their ids by time
     :operations, :metrics, :errors  zset  logs, by time, capped
 
@@ -58,6 +59,22 @@ if tonumber(held_commits) < tonumber(ARGV[2]) then return {'behind', held_commit
 )
 """ARGV: mark of this owner, number of the newest commit it was told of."""
 
+ONCE: Final = (
+    GUARD
+    + """
+local once, token = base .. ':once', ARGV[3]
+if wrong(once, 'string') then redis.call('DEL', once) end
+local before = redis.call('GET', once)
+if before and string.sub(before, 1, #token) == token then return cmsgpack.unpack(string.sub(before, #token + 1)) end
+local function done(answer)
+    -- A full server refuses this alone: then nothing was written that would matter twice, or it frees what it can.
+    redis.pcall('SET', once, token .. cmsgpack.pack(answer), 'PX', 60000)
+    return answer
+end
+"""
+)
+"""ARGV: guard, token of the call. One that is sent again, because its connection broke, is answered as it was."""
+
 OWN: Final = (
     BASE
     + """
@@ -90,10 +107,10 @@ return {'ok'}
 """A lease that ran out is taken again as long as nobody else became the owner meanwhile."""
 
 BEAT: Final = (
-    GUARD
+    ONCE
     + """
 redis.call('HINCRBY', owner, 'beats', 1)
-return {'ok'}
+return done({'ok'})
 """
 )
 
@@ -106,15 +123,15 @@ return {'ok'}
 )
 
 DROP_LETTER: Final = (
-    GUARD
+    ONCE
     + """
-redis.call('ZREM', base .. ':letters_at', ARGV[3])
-return {'ok', redis.call('XDEL', base .. ':letters', ARGV[3] .. '-0')}
+redis.call('ZREM', base .. ':letters_at', ARGV[4])
+return done({'ok', redis.call('XDEL', base .. ':letters', ARGV[4] .. '-0')})
 """
 )
 
 COUNT_RECOVERIES: Final = (
-    GUARD
+    ONCE
     + """
 local answer = {'ok'}
 for _, c in ipairs(redis.call('ZRANGE', base .. ':unfinished', 0, -1)) do
@@ -126,14 +143,14 @@ for _, c in ipairs(redis.call('ZRANGE', base .. ':unfinished', 0, -1)) do
     answer[#answer + 1] = c
     answer[#answer + 1] = counted
 end
-return answer
+return done(answer)
 """
 )
 
 CLEANUP: Final = (
-    GUARD
+    ONCE
     + """
-local now, journal_at, logs_at, inbox_at, most = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local now, journal_at, logs_at, inbox_at, most = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local messages, steps, results, logs = 0, 0, 0, {}
 
 local function old(name, before, count)
@@ -147,7 +164,7 @@ for _, member in ipairs(old('answered', inbox_at, most)) do
     redis.call('ZREM', base .. ':answered', member)
 end
 -- Once looked at, a conversation is out of the index until its next step: only a step makes anything of it deletable.
-local looked = old('stale', journal_at, ARGV[8])
+local looked = old('stale', journal_at, ARGV[9])
 for _, c in ipairs(looked) do
     local state, journal, requests = base .. ':state:' .. c, base .. ':journal:' .. c, base .. ':requests:' .. c
     if not (wrong(state, 'hash') or wrong(journal, 'stream') or wrong(requests, 'set')) then
@@ -180,7 +197,7 @@ for _, key in ipairs(redis.call('ZRANGEBYSCORE', base .. ':cached', '-inf', now,
     redis.call('UNLINK', base .. ':cache:' .. key)
     redis.call('ZREM', base .. ':cached', key)
 end
-return {'ok', messages, steps, results, logs[1], logs[2], logs[3], #letters, #looked}
+return done({'ok', messages, steps, results, logs[1], logs[2], logs[3], #letters, #looked})
 """
 )
-"""ARGV: guard, now, limits in ms, most rows of each kind, most conversations; bounded: a commit never waits long."""
+"""ARGV: guard, token, now, limits in ms, most rows of a kind, most conversations: no commit waits long."""

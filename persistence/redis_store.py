@@ -54,6 +54,8 @@ _WRONG = b"wrong "
 """Before the commit script's words when a key of the conversation is not what it was."""
 _LARGEST_COMMIT = 512 << 20
 """Bytes; more than the server takes as one value or request by default would end the connection, every time."""
+_LAST_WORDS = 2.0
+"""Seconds that closing waits for those who wait for the server."""
 _WATCH_EVERY = 0.05
 """Seconds between two looks at somebody else's lease."""
 _ASKED = ("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy")
@@ -113,7 +115,7 @@ class RedisStore(RedisReads):
 
     def beat(self) -> StoreMark | None:
         """One script."""
-        self._write(lua.BEAT)
+        self._write_once(lua.BEAT)
         return self.mark()
 
     def open_reading(self) -> bool:
@@ -132,13 +134,19 @@ class RedisStore(RedisReads):
         self._closing.set()
         renewer, self._renewer = self._renewer, None
         if renewer is not None:
-            renewer.join()
-        with self._write_lock:
-            if self._client is not None and self._epoch:
-                with contextlib.suppress(StoreError):  # then it ends by itself
+            renewer.join(_LAST_WORDS)
+        answers = renewer is None or not renewer.is_alive()
+        # Who waits for a server that fell silent is not waited for: the lease ends by itself, and so do they.
+        alone = self._write_lock.acquire(timeout=_LAST_WORDS)
+        try:
+            if self._client is not None and self._epoch and alone and answers:
+                with contextlib.suppress(StoreError):  # as above
                     self._script(lua.RELEASE, self._mark(), 0)
             self._epoch = 0
             self._disconnect()
+        finally:
+            if alone:
+                self._write_lock.release()
 
     def health(self) -> StoreHealth:
         """Ask the server how durable it is. Unavailable too once the ownership is lost."""
@@ -174,11 +182,11 @@ class RedisStore(RedisReads):
 
     def drop_dead_letter(self, dead_letter_id: int) -> bool:
         """Delete one entry."""
-        return dead_letter_id > 0 and self._write(lua.DROP_LETTER, dead_letter_id)[0] > 0
+        return dead_letter_id > 0 and self._write_once(lua.DROP_LETTER, dead_letter_id)[0] > 0
 
     def count_recoveries(self) -> dict[str, int]:
         """Add one for every unfinished conversation."""
-        answer = self._write(lua.COUNT_RECOVERIES)
+        answer = self._write_once(lua.COUNT_RECOVERIES)
         return {key.decode("utf-8", "replace"): count for key, count in zip(answer[::2], answer[1::2], strict=True)}
 
     def cleanup(self, now: int, *, keep_journal_ms: int, keep_logs_ms: int, keep_inbox_ms: int) -> dict[str, int]:
@@ -186,7 +194,7 @@ class RedisStore(RedisReads):
         limits = (now - keep_journal_ms, now - keep_logs_ms, now - keep_inbox_ms)
         gone = dict.fromkeys(_CLEANED, 0)
         while True:
-            *counts, looked = self._write(lua.CLEANUP, now, *limits, _CLEANED_AT_ONCE, _LOOKED_AT_ONCE)
+            *counts, looked = self._write_once(lua.CLEANUP, now, *limits, _CLEANED_AT_ONCE, _LOOKED_AT_ONCE)
             for table, count in zip(_CLEANED, counts, strict=True):
                 gone[table] += count
             if looked < _LOOKED_AT_ONCE or max(gone.values()) >= _CLEANED_AT_ONCE:
@@ -209,6 +217,10 @@ class RedisStore(RedisReads):
                 raise StoreOwned(f"{self._base} is owned by another live daemon, {rest[0].decode(errors='replace')}")
             longest = left
             self._closing.wait(min(left / 1000, _WATCH_EVERY))
+
+    def _write_once(self, script: str, *values: Any) -> list[Any]:
+        """Write what must not be done twice, as it would be when it is sent again over a new connection."""
+        return self._write(script, uuid.uuid4().hex, *values)
 
     def _write(self, script: str, *values: Any) -> list[Any]:
         with self._write_lock:

@@ -44,7 +44,7 @@ class Wire:
     def call(self, script: str, keys: Sequence[str], values: Sequence[Any]) -> Any:
         """Return the script's answer. Raises what the driver raises.
 
-        When the connection breaks all is sent once more over a new one: so it may be carried out twice.
+        When the connection breaks all is sent once more over a new one: a script sees to it that this does no harm.
         """
         try:
             connection = self._idle.pop()  # the one used last: the others may have been closed for their idleness

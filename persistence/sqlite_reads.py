@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from pydantic_core import to_json
@@ -32,6 +32,17 @@ _MANY = 1_000_000
 """Stands for "all" where SQLite wants a limit."""
 
 
+_MEANING: Final = {
+    "SQLITE_FULL": "there is no room left on its disk",
+    "SQLITE_IOERR": "its disk fails, or is full, or a quota or limit of this process is reached",
+    "SQLITE_BUSY": "another process holds it locked",
+    "SQLITE_READONLY": "it may not be written",
+    "SQLITE_CANTOPEN": "it cannot be opened",
+    "SQLITE_CORRUPT": "it is damaged",
+}
+"""What names of errors, by their beginnings, mean to a person."""
+
+
 class SqliteReads:
     """Reading verbs of the store contract."""
 
@@ -48,12 +59,12 @@ class SqliteReads:
             return self._load_once(conversation_id, recent, whole)
         except sqlite3.OperationalError as error:
             if not _undecodable(error):
-                raise unavailable(error) from error
+                raise unavailable(error, self._path) from error
             with self._lenient():
                 loaded = self._load_once(conversation_id, recent, whole)
             return replace(loaded, damaged=loaded.damaged or f"one of its texts is not UTF-8: {error}")
         except sqlite3.Error as error:
-            raise unavailable(error) from error
+            raise unavailable(error, self._path) from error
 
     def _load_once(self, conversation_id: str, recent: int, whole: bool) -> Loaded:
         with self._reader() as connection:
@@ -192,12 +203,12 @@ class SqliteReads:
                 return connection.execute(statement, values).fetchall()
         except sqlite3.OperationalError as error:
             if not _undecodable(error):
-                raise unavailable(error) from error
+                raise unavailable(error, self._path) from error
             # One spoilt text must not hide all the others from a list.
             with self._lenient() as connection:
                 return connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise unavailable(error) from error
+            raise unavailable(error, self._path) from error
 
     @contextmanager
     def _lenient(self) -> Iterator[sqlite3.Connection]:
@@ -260,9 +271,11 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def unavailable(error: sqlite3.Error) -> StoreUnavailable:
-    """Return a driver's error as the contract's."""
-    return StoreUnavailable(f"{getattr(error, 'sqlite_errorname', type(error).__name__)}: {error}")
+def unavailable(error: sqlite3.Error, path: Path) -> StoreUnavailable:
+    """Return a driver's error as the contract's, in words for whoever has to see to that file's disk."""
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    meaning = next((f"{words}; " for start, words in _MEANING.items() if name.startswith(start)), "")
+    return StoreUnavailable(f"{path}: {meaning}{name}: {error}")
 
 
 def _results(rows: Iterable[Any]) -> Iterable[ResultRow]:

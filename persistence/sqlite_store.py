@@ -160,7 +160,7 @@ class SqliteStore(SqliteReads):
         try:
             applied = set(self._applied())
         except sqlite3.Error as error:
-            raise unavailable(error) from error
+            raise unavailable(error, self._path) from error
         return [(name, name in applied) for name in migrations.known("sqlite")]
 
     # Writing
@@ -181,7 +181,7 @@ class SqliteStore(SqliteReads):
                 # What has no name the driver refused before the database saw it: a value of a type it cannot bind.
                 if getattr(error, "sqlite_errorname", _OF_A_ROW[0]).startswith(_OF_A_ROW):
                     raise
-                raise unavailable(error) from error
+                raise unavailable(error, self._path) from error
             except BaseException:
                 self._recover()
                 raise
@@ -345,7 +345,7 @@ class SqliteStore(SqliteReads):
                 writer.execute("COMMIT")
             except sqlite3.Error as error:
                 self._recover()
-                raise unavailable(error) from error
+                raise unavailable(error, self._path) from error
             except BaseException:
                 self._recover()
                 raise
@@ -407,7 +407,7 @@ def _opening(error: sqlite3.Error, path: Path) -> StoreUnavailable | StoreIncomp
     """Return why a file cannot be opened; waiting helps against most things, but not against damage."""
     if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return StoreIncompatible(f"{path} is no SQLite database, or a damaged one ({error}); it is left as it is")
-    return unavailable(error)
+    return unavailable(error, path)
 
 
 def _lock(path: Path) -> int:

@@ -39,11 +39,16 @@ Pause = float | None
 _ROWS_WAIT: Final = 1.0
 """Seconds that log and metric rows wait for a commit to ride along with before they get one of their own."""
 _MAX_ROWS: Final = 10_000
+_MAX_LETTER_BYTES: Final = 32 << 20
+"""Of all dead letters that wait for the store together: each holds a message, where a log row holds a line."""
 _ROWS_PER_COMMIT: Final = 1_000
 """Of a commit without steps."""
 _ROWS_AT_LEAST: Final = 128
 _ROWS_PER_STEP: Final = 8
 """More than a step brings about, so that none are left behind for long."""
+PATIENCE: Final = 3.0
+"""Seconds the store may take to confirm a commit before it counts as gone: a frozen one says nothing for far longer."""
+_LAST_WORDS: Final = 2.0
 _FAILURES: Final = 50
 """Commits that may fail in the search for rows that cannot be stored: one among all of a commit takes eleven."""
 
@@ -76,6 +81,7 @@ class Writer:
         max_batch: int = 512,
         max_pending: int = 100_000,
         retry: tuple[float, float] = (0.05, 2.0),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._log = log or _say_nothing
@@ -83,6 +89,9 @@ class Writer:
         self._max_batch = max_batch
         self._max_pending = max_pending
         self._retry = retry
+        self._clock = clock
+        self._asked_at: float | None = None
+        """When the commit in hand was first asked for."""
         self._changed = threading.Condition()
         self._pending: deque[tuple[Append, Done]] = deque()
         self._in_hand: list[tuple[Append, Done]] = []
@@ -90,6 +99,7 @@ class Writer:
         self._dropped: set[int] = set()
         """Of the rows in hand those that could not be stored, by `id`."""
         self._rows_due = 0.0
+        self._letter_bytes = 0
         self._undecided: dict[str, int] = {}
         self._after: dict[str, list[Callable[[], None]]] = {}
         self._figures = _Figures()
@@ -115,6 +125,23 @@ class Writer:
     def available(self) -> bool:
         """Whether new work should be taken."""
         return self.last_error is None
+
+    @property
+    def stalled(self) -> str | None:
+        """Why nothing was confirmed for some seconds although something waits for it; None while all goes on."""
+        since = self._asked_at
+        if since is None or self._clock() - since < PATIENCE:
+            return None
+        return self._trouble or f"it has confirmed nothing for {PATIENCE:g} s"
+
+    def look(self) -> None:
+        """Close the doors when the store says nothing: to be called now and then, from another thread than its own."""
+        with self._changed:
+            silent = None if self._trouble is not None else self.stalled
+            if silent is not None:
+                self._trouble = silent
+        if silent is not None:
+            self._log("store_unavailable", level="error", error_message=silent)
 
     def start(self) -> None:
         """Begin to commit."""
@@ -149,20 +176,23 @@ class Writer:
         call()
 
     def submit_row(self, row: Row, done: RowDone | None = None) -> bool:
-        """Write a log, metric or dead-letter row with some later commit; False when too many wait: it is dropped.
+        """Write a log, metric or dead-letter row with some later commit; False when too much waits: it is dropped.
 
         Dead letters do not wait for others to ride along with. `done` is told what became of the row.
         """
         # A person or a sender waits for a dead letter to be kept; what is logged can wait for company.
-        return self._take_rows([(row, done)], 0.0 if isinstance(row, DeadLetterRow) else _ROWS_WAIT) == 1
+        if not isinstance(row, DeadLetterRow):
+            return self._take_rows([(row, done)], _ROWS_WAIT) == 1
+        return self._take_rows([(row, done)], 0.0, _letter_size(row)) == 1
 
     def submit_rows(self, rows: Sequence[OperationRow | MetricRow]) -> int:
         """Do for each what `submit_row` does; return how many, the first ones, were taken."""
         return self._take_rows([*zip(rows, repeat(None))], _ROWS_WAIT)
 
-    def _take_rows(self, rows: Sequence[tuple[Row, RowDone | None]], wait: float) -> int:
+    def _take_rows(self, rows: Sequence[tuple[Row, RowDone | None]], wait: float, letter_bytes: int = 0) -> int:
         with self._changed:
             shut = self._stopping or self._lost is not None
+            shut = shut or (letter_bytes > 0 and self._letter_bytes + letter_bytes > _MAX_LETTER_BYTES)
             taken = 0 if shut else max(0, min(len(rows), _MAX_ROWS - len(self._rows)))
             self._figures.rows_dropped += len(rows) - taken
             if taken:
@@ -171,13 +201,17 @@ class Writer:
                     self._rows_due = due
                     self._changed.notify()
                 self._rows.extend(rows[:taken])
+                self._letter_bytes += letter_bytes
             return taken
 
     def stop(self, timeout: float) -> bool:
         """Commit what waits and end; return whether that was done within `timeout` seconds.
 
         An unavailable store is asked once more; what it does not take then stays unanswered, and the return is False.
+        One that was silent for some seconds before is given two more at most.
         """
+        if self.stalled is not None:
+            timeout = min(timeout, _LAST_WORDS)
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -206,6 +240,7 @@ class Writer:
             "retries": figures.retries,
             "rows": figures.rows,
             "rows_dropped": figures.rows_dropped,
+            "letter_bytes": self._letter_bytes,
         }
 
     # The thread
@@ -248,6 +283,7 @@ class Writer:
             for (_append, done), outcome in zip(batch, outcomes, strict=True):
                 self._tell(done, outcome)
             self._tell_rows(waiting)
+            self._forget_letters(rows)
             self._in_hand = []
             self._decided(batch)
             if self._losing is not None:
@@ -278,6 +314,7 @@ class Writer:
     def _commit(self, appends: Sequence[Append], rows: Sequence[Row]) -> Generator[Pause, None, list[Outcome]]:
         """Commit until it is done. Raises `_Stopped` when the daemon stops while the store is unavailable."""
         delay, longest = self._retry
+        self._asked_at = self._clock()
         while True:
             began = time.perf_counter()
             try:
@@ -364,8 +401,9 @@ class Writer:
             self._log("store_unavailable", level="error", error_message=str(error))
 
     def _available_again(self) -> None:
-        if self._trouble is not None:
-            self._trouble = None
+        with self._changed:
+            trouble, self._trouble, self._asked_at = self._trouble, None, None
+        if trouble is not None:
             self._log("store_available", retries=self._figures.retries)
 
     def _lose(self, reason: str, batch: Sequence[tuple[Append, Done]]) -> None:
@@ -419,6 +457,13 @@ class Writer:
                 failed = {"error_type": type(error).__name__, "error_message": str(error)}
                 self._log("commit_callback_failed", level="error", **failed)
 
+    def _forget_letters(self, rows: Sequence[Row]) -> None:
+        """Make room for others; what is in hand counts as well, as it may be for hours."""
+        size = sum(_letter_size(row) for row in rows if isinstance(row, DeadLetterRow))
+        if size:
+            with self._changed:
+                self._letter_bytes -= size
+
     def _count(self, outcomes: Sequence[Outcome], rows: int, seconds: float) -> None:
         figures = self._figures
         figures.batches += 1
@@ -431,6 +476,10 @@ class Writer:
 
 def _say_nothing(*_args: Any, **_fields: Any) -> None:
     """Stand in for a log or a callback nobody wants."""
+
+
+def _letter_size(row: DeadLetterRow) -> int:
+    return len(row.body) + 4 * (len(row.address) + len(row.reason) + len(row.kind))
 
 
 def _taken(queue: deque[T], most: int) -> list[T]:

@@ -187,6 +187,12 @@ EVENTS: Final[dict[str, Event]] = {
     ),
     "ask_failed": Event("debug", "An ask was answered with an error; the actor lives.", ("error_type",)),
     "dead_letter": Event("warning", "Nobody could take a message; it is kept.", ("address", "reason", "kind"), _BOTH),
+    "dead_letter_lost": Event(
+        "error",
+        "A dead letter was not kept: as many as are held in memory wait for the store, or the daemon is stopping.",
+        ("address", "reason", "kind", "size"),
+        _NOTABLE,
+    ),
     "dead_letter_replayed": Event("info", "A kept message was sent again.", ("id", "by"), _BOTH),
     "dead_letter_dropped": Event("info", "A kept message was thrown away.", ("id", "by"), _BOTH),
     # Stores

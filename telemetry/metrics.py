@@ -68,6 +68,7 @@ RULES: Final[_Rules] = {
         Spread("request_seconds", "From the accepted message to its reply.", {}),
     ),
     "dead_letter": (Count("dead_letters", "Messages nobody could take.", {"reason": "reason"}),),
+    "dead_letter_lost": (Count("dead_letters_lost", "Dead letters that could not even be kept.", {}),),
     "error": (Count("errors", "Failures.", {"error_class": "error_class"}),),
     "recovered": (Count("recoveries", "Conversations taken up again with unfinished work.", {}),),
     "conversation_quarantined": (Count("quarantines", "Conversations no longer resumed.", {}),),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 
 import msgpack
 import pytest
@@ -446,6 +447,46 @@ def test_a_message_that_is_never_confirmed_is_given_up(http, router, monkeypatch
     monkeypatch.setattr("gateway.doorway.ANSWER_TIMEOUT", 0.05)
     router.submit = lambda message, answer: None
     problem(http.post(MESSAGES, json={"text": "x"}), 503, "store_unavailable")
+
+
+@pytest.fixture
+def stalled(server, monkeypatch):
+    """The store says nothing, and patience is short."""
+    monkeypatch.setattr("gateway.doorway.PATIENCE", 0.05)
+    monkeypatch.setattr("gateway.doorway._LOOK_EVERY", 0.02)
+    server.app.state.door.stalled = lambda: "it has confirmed nothing for 3 s"
+    yield
+    server.app.state.door.stalled = lambda: None
+
+
+@pytest.mark.parametrize(
+    ("path", "message", "advice"),
+    [
+        (MESSAGES, {"text": "x", "message_id": "m"}, "sending the same message_id again is safe"),
+        (MESSAGES, {"text": "x"}, "sending it again may ask twice"),
+        ("/api/v1/conversations/c1/cancel", {}, "look at the conversation before saying it again"),
+    ],
+)
+def test_who_waits_for_a_silent_store_hears_soon_that_nobody_knows(http, router, stalled, path, message, advice):
+    router.submit = lambda message, answer: None
+    began = time.monotonic()
+    answer = http.post(path, json=message)
+    assert time.monotonic() - began < 5
+    body = problem(answer, 503, "store_unavailable")
+    assert body["outcome"] == "unknown"
+    assert "it has confirmed nothing for 3 s" in body["detail"]
+    assert advice in body["detail"]
+
+
+def test_who_is_answered_in_time_is_not_let_go_of_by_a_silent_store(http, stalled):
+    assert http.post(MESSAGES, json={"text": "x"}).status_code == 202
+
+
+def test_a_refusal_that_is_none_for_certain_says_so(http, router):
+    router.refuse = Refused(code="store_unavailable", detail="restarted", uncertain=True)
+    assert problem(http.post(MESSAGES, json={"text": "x"}), 503, "store_unavailable")["outcome"] == "unknown"
+    router.refuse = Refused(code="store_unavailable", detail="away")
+    assert "outcome" not in problem(http.post(MESSAGES, json={"text": "x"}), 503, "store_unavailable")
 
 
 def test_a_bug_inside_is_a_500_that_tells_the_log_and_nobody_else(http, router, told):

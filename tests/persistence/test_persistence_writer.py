@@ -467,6 +467,140 @@ def test_a_writer_that_never_started_stops_at_once(store):
     assert Writer(store).stop(0)
 
 
+class TestDeadLetters:
+    """They hold messages: in a long outage their number alone bounds nothing."""
+
+    def letter(self, size: int = 100) -> DeadLetterRow:
+        return DeadLetterRow(1, "", "", "", b"x" * size)
+
+    def test_what_waits_is_bounded_by_bytes_while_the_store_is_away_and_there_is_room_again_afterwards(
+        self, store, writer, monkeypatch
+    ):
+        monkeypatch.setattr(writer_module, "_MAX_LETTER_BYTES", 350)
+        away = threading.Event()
+        away.set()
+
+        def trouble(_batch, _rows):
+            if away.is_set():
+                raise StoreUnavailable("nobody is there")
+
+        store.trouble = trouble
+        kept = Outcomes()
+        assert writer.submit_row(self.letter(), kept)
+        store.wait_for_a_commit()  # it is in hand now, and holds its memory all the same
+        assert [writer.submit_row(self.letter(), kept) for _ in range(3)] == [True, True, False]
+        assert writer.submit_row(self.letter(50), kept)
+        assert writer.submit_row(MetricRow(1, "m", 1.0, "s")), "what is logged has room of its own"
+        figures = writer.stats()
+        assert (figures["letter_bytes"], figures["rows_dropped"]) == (350, 1)
+        away.clear()
+        assert kept.wait(4) == [True] * 4
+        assert len(store.dead_letters(after=0, limit=9)) == 4
+        assert writer.submit_row(self.letter(350), kept)
+        assert kept.wait(1)[-1] is True
+        assert writer.submit_row(self.letter(1), Outcomes())
+
+    def test_letters_the_store_cannot_take_leave_their_room(self, store, writer, monkeypatch):
+        monkeypatch.setattr(writer_module, "_MAX_LETTER_BYTES", 100)
+
+        def poisoned(_batch, rows):
+            if rows:
+                raise ValueError("not this one")
+
+        store.trouble = poisoned
+        for _ in range(3):
+            kept = Outcomes()
+            assert writer.submit_row(self.letter(), kept)
+            assert kept.wait(1) == [False]
+            until_room(writer)
+
+
+def until_room(writer: Writer) -> None:
+    """The room is given back just after the answer."""
+    deadline = time.monotonic() + SOON
+    while writer.stats()["letter_bytes"]:
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.001)
+
+
+class TestSilence:
+    """A store that says nothing counts as gone long before its driver gives it up."""
+
+    def test_the_doors_close_while_a_commit_takes_too_long_and_open_when_it_is_done(self, store, log):
+        now = [100.0]
+        writer, outcomes = Writer(store, log=log, clock=lambda: now[0]), Outcomes()
+        writer.start()
+        store.gate.clear()
+        writer.submit(step("a"), outcomes)
+        store.wait_for_a_commit()
+        now[0] += writer_module.PATIENCE - 0.1
+        writer.look()
+        assert (writer.stalled, writer.available) == (None, True)
+        now[0] += 0.1
+        writer.look()
+        writer.look()
+        assert writer.stalled == writer.last_error == "it has confirmed nothing for 3 s"
+        store.gate.set()
+        assert outcomes.wait(1) == [Committed("a", 1)]
+        assert (writer.stalled, writer.last_error) == (None, None)
+        assert log.events() == ["store_unavailable", "store_available"]
+        now[0] += 100
+        writer.look()
+        assert writer.available, "an idle writer waits for nobody"
+        assert writer.stop(SOON)
+
+    def test_a_store_that_is_away_counts_from_the_first_try_on(self, store, log):
+        now, outcomes = [100.0], Outcomes()
+        writer = Writer(store, log=log, clock=lambda: now[0], retry=(0.001, 0.004))
+
+        def away(_batch, _rows):
+            now[0] += 1.0
+            if now[0] < 110.0:
+                raise StoreUnavailable("nobody is there")
+            assert writer.stalled == "nobody is there"
+
+        store.trouble = away
+        writer.submit(step("a"), outcomes)
+        writer.start()
+        assert outcomes.wait(1) == [Committed("a", 1)]
+        assert writer.stalled is None
+        assert log.events() == ["store_unavailable", "store_available"]
+        assert writer.stop(SOON)
+
+    def test_stopping_waits_not_long_for_a_store_that_was_silent_before(self, store, monkeypatch):
+        monkeypatch.setattr(writer_module, "_LAST_WORDS", 0.05)
+        now, outcomes = [100.0], Outcomes()
+        writer = Writer(store, clock=lambda: now[0])
+        writer.start()
+        store.gate.clear()
+        writer.submit(step("a"), outcomes)
+        store.wait_for_a_commit()
+        now[0] += 100.0
+        began = time.monotonic()
+        assert not writer.stop(SOON)
+        assert time.monotonic() - began < SOON / 2
+        store.gate.set()
+        assert outcomes.wait(1) == [Committed("a", 1)]
+
+    def test_a_message_that_waits_for_a_silent_look_up_is_known_and_upkeep_is_not(self, store, reader, monkeypatch):
+        monkeypatch.setattr("persistence.reader.PATIENCE", 0.0)
+        release = held_back(reader)
+        assert reader.stalled is None
+        release.set()
+        seen, answers = [], Outcomes()
+
+        def look_up(*_ids):
+            seen.append(reader.stalled)
+
+        store.find_message = look_up
+        reader.find_message("c", "m", answers)
+        answers.wait(1)
+        assert seen == ["it has not answered for 0 s"]
+        reader.submit(lambda: None, done=answers)  # after it the thread is done with the one before
+        answers.wait(1)
+        assert reader.stalled is None
+
+
 # Reader
 
 

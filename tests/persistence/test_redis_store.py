@@ -500,7 +500,8 @@ class TestCleanup:
         store.cleanup(10**9, keep_journal_ms=0, keep_logs_ms=0, keep_inbox_ms=0)
         left = {key.decode().removeprefix("{orch}:store:") for key in server.client().keys("*")}
         assert left == {
-            "owner", "lease", "state:c1", "journal:c1", "memory:c1", "said:c1", "listed", "phase:idle", "phases",
+            "owner", "lease", "once",
+            "state:c1", "journal:c1", "memory:c1", "said:c1", "listed", "phase:idle", "phases",
         }  # fmt: skip
 
     def test_many_conversations_are_cleaned_by_one_call(self, made: Callable[..., RedisStore]) -> None:

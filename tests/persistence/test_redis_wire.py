@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from redis_running import SERVER, redis_server
 from store_samples import commit, said, step
 
-from persistence.contract import MetricRow, StoreUnavailable, operation_row
+from persistence import redis_store
+from persistence.contract import MetricRow, StoreError, StoreUnavailable, operation_row
 from persistence.redis_store import RedisStore
 
 pytestmark = pytest.mark.skipif(SERVER is None, reason="there is no redis-server here")
@@ -91,6 +93,32 @@ def test_a_batch_larger_than_any_buffer_is_given_up_in_time_when_the_server_free
     server.thaw()
     commit(store, large)
     assert [len(row.body) for row in store.entries("c1", after=0, limit=9)] == [8 << 20]
+
+
+def test_closing_waits_for_no_frozen_server(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_store, "_LAST_WORDS", 0.1)
+    server.client().flushall()
+    store = RedisStore(f"{server.url}?socket_timeout=2", prefix="frozen", lease_ttl=0.3)
+    store.open("test")
+    committing = threading.Thread(target=lambda: suppressed(lambda: store.commit([step()])))
+    server.freeze()
+    try:
+        committing.start()
+        threading.Event().wait(0.2)  # until the lease's thread waits as well
+        began = time.monotonic()
+        store.close()
+        assert time.monotonic() - began < 1.0
+    finally:
+        server.thaw()
+    committing.join(10)
+    again = RedisStore(server.url, prefix="frozen", lease_ttl=0.3)
+    again.open("next")
+    again.close()
+
+
+def suppressed(work: Callable[[], object]) -> None:
+    with contextlib.suppress(StoreError):
+        work()
 
 
 def test_many_log_rows_of_one_commit_are_all_kept_and_capped_together(redis: Any) -> None:

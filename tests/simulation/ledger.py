@@ -77,6 +77,7 @@ class Ledger:
         self._demand = world.demand
         self._at = 0
         self._called: set[tuple[str, str, int]] = set()
+        self._entered: set[tuple[str, str, int]] = set()
         self.open = 0
         """Accepted messages without a reply."""
 
@@ -217,6 +218,12 @@ class Ledger:
         what = f"{request_id}/{event['node']} failed {node.failures} times, has {budget} attempts"
         self._demand(node.failures <= budget, "retry budget", what)
         self._world.saw(f"branch: node failed, {error['class']}")
+        if error["type"] == "circuit_open":
+            key = (request_id, event["node"], event["attempt"])
+            self._demand(key not in self._entered, "left alone", f"{what}; it was called, and said to be refused")
+            told = error["class"] == "transient" and (error.get("retry_after") or 0.0) > 0.0
+            self._demand(told, "left alone", f"{what}; a refusal is transient and says when to come again: {error}")
+            self._world.saw("branch: an attempt failed, as its agent is left alone")
         if error["type"] in ("unknown_outcome", "unbound_input", "timeout"):
             self._world.saw(f"branch: {error['type']}")
 
@@ -332,6 +339,10 @@ class Ledger:
         self._demand(key not in self._called, "an attempt is made once", what)
         self._called.add(key)
         self._check_context(talk, call)
+
+    def call_entered(self, call: RunNode) -> None:
+        """An agent was let run."""
+        self._entered.add((call.request_id, call.node, call.attempt))
 
     def _check_context(self, talk: ConversationRecord, call: RunNode) -> None:
         for record in talk.requests.values():

@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import actors.breakers
 import conversation.children
 import conversation.journal
+import supervision.breaker
 import supervision.decide
 import workflow.decide
 import workflow.evolve
 import workflow.onward
+from actors.breakers import CircuitOpen
 from actors.call import Call
 from actors.gate import Gate
 from actors.quick import QuickEnded
@@ -26,6 +29,7 @@ from persistence.memory_store import MemoryStore
 from persistence.writer import Writer
 from router import Router
 from simulation.world import Violation, World
+from supervision.breaker import Breaker, Health
 from supervisor import FromStore, Supervisor
 from workflow.memory import Memory
 from workflow.state import NodeStatus
@@ -590,3 +594,43 @@ def _() -> list[Patch]:
             lambda self, key, *, recent, whole=False: replace(old(self, key, recent=recent, whole=whole), results=()),
         )
     ]
+
+
+# Breakers
+
+
+@mutant("an open breaker lets every call through")
+def _() -> list[Patch]:
+    return [
+        (actors.breakers, "left", lambda _breaker, _now: 0.0),
+        (actors.breakers, "admit", lambda given, _now: given),
+    ]
+
+
+@mutant("of an agent that is tried out any number of calls is made at once")
+def _() -> list[Patch]:
+    old = supervision.breaker.admit
+
+    def crowded(given: Breaker, now: float) -> Breaker | None:
+        after = old(given, now)
+        return after if after is None else replace(after, probing=False)
+
+    return [(actors.breakers, "admit", crowded)]
+
+
+@mutant("a try that says nothing is the last one")
+def _() -> list[Patch]:
+    old = supervision.breaker.report
+
+    def final(given: Breaker, spec: Any, era: int, said: Health, now: float) -> Breaker:
+        return given if said is Health.NOTHING else old(given, spec, era, said, now)
+
+    return [(actors.breakers, "report", final)]
+
+
+@mutant("a refusal does not say when to come again")
+def _() -> list[Patch]:
+    def silent(_result: None, self: CircuitOpen, *_args: Any) -> None:
+        self.retry_after = None  # type: ignore[assignment]  # the defect
+
+    return _after(CircuitOpen, "__init__", silent)

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
+from actors.breakers import Breakers, CircuitOpen
 from actors.call import Call
 from actors.gate import Gate
 from actors.quick import Batch, QuickCall, QuickLane
 from agents.spec import AgentSpec
 from messages.agent import NodeResult, RunNode
+from simulation.left_alone import MAX_RESET, RESET, WINDOW, LeftAlone
 from simulation.script import REGISTRY, agent_error
 from simulation.virtual_time import VirtualTimers
+from supervision.breaker import BreakerSpec
 
 if TYPE_CHECKING:
     from simulation.life import Life
@@ -28,6 +31,10 @@ class SimExecution:
         self._world = life.world
         self._timers = VirtualTimers(life.world.agenda, life, "timeout")
         self._gates: dict[str, Gate] = {}
+        patience = BreakerSpec(life.world.breaker_failures, WINDOW, RESET, MAX_RESET)
+        self._breakers = Breakers(patience, log=life.log, clock=life.world.clock.monotonic)
+        self._left_alone = LeftAlone(life.world)
+        self._quick_eras: list[tuple[str, int, Any]] = []
         self.calls: dict[int, str] = {}
         """Calls that are not over."""
         self.quick = QuickLane(self, REGISTRY.find)
@@ -43,17 +50,45 @@ class SimExecution:
         progress: Callable[[str], None],
     ) -> Call:
         world = self._world
-        world.ledger.call_made(self._life, call)
         running = self._call(
             f"{call.agent}@{call.conversation_id}/{call.node}#{call.attempt}", call.timeout, done, call
         )
+        refusal = self._breakers.refusal(spec.name)
+        if refusal is not None:
+            self._refuse(spec, running, refusal)
+            return running
+        world.ledger.call_made(self._life, call)
         seconds = world.chance.random() * world.chance.choice((0.01, 0.3, 3.0))
         fault, outcome = self._fate(call, seconds)
         if world.chance.random() < 0.05:
             world.agenda.add(seconds / 2, self._life, "progress", lambda: progress("half of it"))
         gate = self._gates.setdefault(spec.name, Gate(spec.max_concurrency))
-        gate.enter(call.conversation_id, running, lambda: self._begin(running, seconds, fault, outcome))
+        begin = partial(self._begin, running, seconds, fault, outcome)
+        gate.enter(call.conversation_id, running, lambda: self._guarded(spec, call, running, begin))
         return running
+
+    def _guarded(self, spec: AgentSpec, call: RunNode, running: Call, begin: Callable[[], None]) -> None:
+        """As `Execution` does."""
+        try:
+            era = self._breakers.enter(spec)
+        except CircuitOpen as refusal:
+            self._refuse(spec, running, refusal)
+            return
+        entered = self._left_alone.entered(spec.name)
+        self._world.ledger.call_entered(call)
+
+        def judge(outcome: Any) -> None:
+            self._breakers.leave(spec, era, outcome)
+            self._left_alone.ended(spec.name, entered, outcome)
+
+        if running.when_judged(judge):
+            begin()
+        else:
+            judge(None)
+
+    def _refuse(self, spec: AgentSpec, running: Call, refusal: CircuitOpen) -> None:
+        self._left_alone.refused(spec.name, refusal.retry_after)
+        running.end(refusal)
 
     def run_function(self, function: Callable[[], Any], *, timeout: float, done: Callable[[Any], None]) -> Call:
         world = self._world
@@ -78,11 +113,19 @@ class SimExecution:
     def now(self) -> float:
         return self._world.clock.now
 
-    def admit_quick(self, spec: AgentSpec, _order: RunNode) -> tuple[AgentSpec, Gate, int] | None:
+    def admit_quick(self, spec: AgentSpec, order: RunNode) -> tuple[AgentSpec, Gate, int] | None:
         if self._world.chance.random() < 0.3:
             return None
+        era = self._breakers.closed(spec.name)
+        if era is None:
+            return None
         gate = self._gates.setdefault(spec.name, Gate(spec.max_concurrency))
-        return (spec, gate, 0) if gate.try_enter() else None
+        if not gate.try_enter():
+            return None
+        self._world.ledger.call_entered(order)
+        # To the lane an era is a number and no more: this one stands for both, the breaker's and the referee's.
+        self._quick_eras.append((spec.name, era, self._left_alone.entered(spec.name)))
+        return spec, gate, len(self._quick_eras) - 1
 
     def begin_quick(self, batch: Batch) -> None:
         self.quick_calls += batch.calls
@@ -121,7 +164,10 @@ class SimExecution:
             work.cancel()
 
     def judge_quick(self, spec: AgentSpec, era: int, outcome: Any) -> None:
-        """There is no breaker in this world."""
+        name, own, entered = self._quick_eras[era]
+        if not isinstance(outcome, NodeResult) or self._breakers.learns(name):
+            self._breakers.leave(spec, own, outcome)
+        self._left_alone.ended(name, entered, outcome)
 
     def late_quick(self, order: RunNode, outcome: Any) -> None:
         self._world.saw("branch: a late outcome was fenced off")

@@ -76,6 +76,7 @@ class World:
         apart = Random(~seed)
         self.request_timeout = apart.choice((None, None, None, 2.0, 20.0))
         self.max_unfinished = apart.choice((None, None, 3, 8))
+        self.breaker_failures = apart.choice((0, 0, 1, 2, 4))
         self._crash_rates = dict.fromkeys(("agent", "planner", "synthesizer"), self.attempt_crashes)
         self._crash_rates["supervisor"] = self.actor_crashes
         self._crash_rates["router"] = self.actor_crashes * chance.choice((0.0, 0.3, 1.0))

@@ -1,0 +1,91 @@
+"""The store falls silent with a message on its way to it: its sender hears so within seconds, and it is run once."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+import pytest
+from daemon_process import DaemonProcess, diamond, eventually
+from ledger_agents import read_ledger
+from postgres_obstacles import frozen
+from store_worlds import StoreWorld, store_world
+
+from gateway.client import DaemonClient, Problem
+
+SOON = 6.0
+"""Seconds; 3 to 4 are promised, and the machine may be busy."""
+
+
+@contextmanager
+def silence(world: StoreWorld, how: str) -> Iterator[None]:
+    if how == "killed":
+        assert world.kill_server is not None
+        assert world.start_server is not None
+        world.kill_server()
+        yield
+        world.start_server()
+    else:
+        with frozen(*world.server_pids()):
+            yield
+
+
+@pytest.mark.parametrize(
+    ("kind", "how", "first"),
+    [("postgres", "frozen", "c"), ("redis", "killed", "c"), ("redis", "frozen", "new")],
+    ids=["postgres frozen", "redis killed", "redis frozen before a conversation is looked up"],
+)
+def test_a_sender_whose_message_was_on_its_way_hears_within_seconds_that_nobody_knows(
+    kind: str, how: str, first: str, make_daemon: Callable[..., DaemonProcess]
+) -> None:
+    with store_world(kind) as world:
+        daemon = make_daemon(**world.settings).start()
+        with daemon.client() as client:
+            client.send("c", "go", plan=diamond("wait", 0.01), message_id="first")
+            eventually(lambda: kinds(client, "c")["reply.sent"] == 1, "the first reply")
+            with silence(world, how):
+                began = time.monotonic()
+                unsure = post(daemon, first, "m")
+                assert time.monotonic() - began < SOON
+                assert (unsure.status_code, unsure.json()["code"]) == (503, "store_unavailable")
+                assert (unsure.json()["outcome"], unsure.headers["retry-after"]) == ("unknown", "2")
+                assert "sending the same message_id again is safe" in unsure.json()["detail"]
+                if first == "new":  # which got no further than being looked up: this one gets to the journal
+                    post(daemon, "c", "more")
+                assert daemon.wait_for("store_unavailable")
+                began = time.monotonic()
+                refused = post(daemon, "late", "m")
+                assert time.monotonic() - began < 1.0
+                assert (refused.status_code, refused.json().get("outcome")) == (503, None)
+                ready = client.readiness()
+                assert ready["status"] == "not_ready"
+                assert not ready["checks"]["store"]["ok"]
+            again = eventually(lambda: accepted(post(daemon, first, "m")), "it takes work again")
+            replied = 2 if first == "c" else 1
+            eventually(lambda: kinds(client, first)["reply.sent"] >= replied, "the reply")
+            assert accepted(post(daemon, first, "m")) == again, "the repetition is the one of before"
+            asked = [event["message_id"] for event in client.events(first) if event["type"] == "message.accepted"]
+            assert asked.count("m") == 1
+            with pytest.raises(Problem, match="not_found"):
+                client.conversation("late")
+        starts = Counter(tuple(line[1:5]) for line in read_ledger(daemon.ledger) if line[0] == "start")
+        assert max(starts.values()) == 1
+        assert daemon.stop() == 0
+
+
+def post(daemon: DaemonProcess, conversation: str, message_id: str) -> Any:
+    url = f"{daemon.url}/api/v1/conversations/{conversation}/messages"
+    message = {"text": "go", "plan": diamond("wait", 0.01), "message_id": message_id}
+    return httpx2.post(url, json=message, trust_env=False, timeout=20.0)
+
+
+def accepted(answer: Any) -> Any:
+    return answer.json() if answer.status_code == 202 else None
+
+
+def kinds(client: DaemonClient, conversation: str) -> Counter[str]:
+    return Counter(event["type"] for event in client.events(conversation))
