@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from math import ceil
 from typing import Any
 
 from actors.blocking_pool import PoolExhausted
@@ -23,7 +24,7 @@ class CircuitOpen(Exception):
 
     def __init__(self, agent: str, retry_after: float) -> None:
         super().__init__(f"agent {agent} failed too often lately; it was not called and is left alone for now")
-        self.retry_after = round(retry_after, 3)
+        self.retry_after = max(0.001, ceil(retry_after * 1_000) / 1_000)
         """Seconds: the backoff of the attempt waits at least as long."""
 
 

@@ -218,6 +218,10 @@ def _is_made_of(kinds: frozenset[str], schema: Any) -> bool:
     """Return whether `schema` has no other kinds in it, and nothing with a way of its own to be written."""
     if schema["type"] not in kinds or "serialization" in schema:
         return False
+    if "extras_schema" in schema or schema.get("extra_behavior") == "allow":
+        return False  # whatever is added has a schema of its own, or none
+    if any(type(value) is float for value in schema.get("expected", ())) and "float" not in kinds:
+        return False
     inner = [schema[key] for key in _INNER if key in schema]
     inner += [field["schema"] for field in schema.get("fields", {}).values()]
     return all(_is_made_of(kinds, part) for part in inner)

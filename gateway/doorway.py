@@ -120,10 +120,12 @@ class Doorway:
     @contextmanager
     def attending(self, scope: Scope, reply: asyncio.Future[Any]) -> Iterator[None]:
         """Wait no longer for `reply` than there is room for, once the client has shut down its sending side."""
-        counted = False
+        counted = over = False
 
         def sent_all() -> None:
             nonlocal counted
+            if over:  # the answer is on its way already
+                return
             if self.half_closed >= self.max_half_closed:
                 give_up(reply)
             else:
@@ -134,6 +136,7 @@ class Doorway:
         try:
             yield
         finally:
+            over = True
             self.half_closed -= counted
 
     async def in_time(self, future: asyncio.Future[T | None], seconds: float, grace: float = 0.0) -> T | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -107,8 +108,9 @@ async def _submit_and_wait(door: Doorway, message: UserMessage, wait: float, req
         accepted = await door.submit(message)
         reply: Event | None = None
         if accepted.reply_seq is not None:
-            page = await door.read(door.router.events, message.conversation_id, accepted.reply_seq - 1, 1)
-            reply = page[0] if page else None
+            with suppress(Problem):  # it cannot be read just now, but accepted it is
+                page = await door.read(door.router.events, message.conversation_id, accepted.reply_seq - 1, 1)
+                reply = page[0] if page else None
         elif accepted.request_id is not None:
             reply = await _in_time(door, replies.of(accepted.request_id), wait, request)
     finally:

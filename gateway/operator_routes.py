@@ -79,7 +79,7 @@ def operator_routes(door: Doorway) -> APIRouter:
     @routes.post(
         "/deadletters/{number}/replay",
         status_code=202,
-        responses=answers({202: "Accepted as a message, durably; it is no dead letter any more."}),
+        responses=answers({202: "Accepted as a message, durably; the letter is gone, or `letter` says why not."}),
         openapi_extra=body("Who", required=False),
     )
     async def replay(number: Number, request: Request) -> Response:
@@ -90,6 +90,12 @@ def operator_routes(door: Doorway) -> APIRouter:
         except Problem as problem:
             door.operated(request, "replay", who, problem.code, id=number)
             raise
+        try:
+            await door.read(door.router.drop_dead_letter, number, writes=True)
+        except Problem as problem:  # the message is on its way all the same
+            kept = f"the dead letter could not be removed ({problem.detail}): drop it, or it may be sent once more"
+            door.operated(request, "replay", who, "accepted, not removed", id=number)
+            return json_answer({"id": number, **accepted, "status": "accepted", "letter": kept}, 202)
         door.operated(request, "replay", who, "done", id=number)
         return json_answer({"id": number, **accepted, "status": "accepted"}, 202)
 
@@ -101,7 +107,11 @@ def operator_routes(door: Doorway) -> APIRouter:
     async def drop(number: Number, request: Request) -> Response:
         read_query(request.query_params, ())
         who = await read_object(request, door.settings.max_message_bytes, {}, optional=WHO)
-        found = await door.read(door.router.drop_dead_letter, number)
+        try:
+            found = await door.read(door.router.drop_dead_letter, number, writes=True)
+        except Problem as problem:
+            door.operated(request, "drop", who, problem.code, id=number)
+            raise
         door.operated(request, "drop", who, "done" if found else "not_found", id=number)
         if not found:
             raise _no_letter(number)
@@ -116,7 +126,7 @@ def operator_routes(door: Doorway) -> APIRouter:
 
 
 async def _send_again(door: Doorway, number: int) -> dict[str, Any]:
-    """Submit what a dead letter holds; when that is accepted the letter goes."""
+    """Submit what a dead letter holds."""
     letter = await door.read(door.router.dead_letter, number)
     if letter is None:
         raise _no_letter(number)
@@ -128,7 +138,6 @@ async def _send_again(door: Doorway, number: int) -> dict[str, Any]:
     if isinstance(message, UserMessage) and message.message_id is None:
         message = message.model_copy(update={"message_id": f"deadletter-{number}"})  # sent twice, it runs once
     accepted = await door.submit(message)
-    await door.read(door.router.drop_dead_letter, number)
     fields = ("conversation_id", "message_id", "request_id", "seq")
     return {name: value for name in fields if (value := getattr(accepted, name)) is not None}
 

@@ -43,8 +43,13 @@ class ReadThreads:
         """Reads that wait for a thread, those given up among them."""
         return self._jobs.qsize()
 
-    async def read(self, function: Callable[..., T], *args: Any, within: float | None = None, **options: Any) -> T:
-        """Return `function(*args, **options)`. Raises `Problem` when the store is gone or too slow."""
+    async def read(
+        self, function: Callable[..., T], *args: Any, within: float | None = None, writes: bool = False, **options: Any
+    ) -> T:
+        """Return `function(*args, **options)`. Raises `Problem` when the store is gone or too slow.
+
+        What `writes` may be done all the same, then or later: the problem says so.
+        """
         if self.waiting >= QUEUE_LIMIT:
             self.refused += 1
             raise Problem("store_unavailable", f"{self.waiting} reads wait for the store, which is all that may")
@@ -59,9 +64,11 @@ class ReadThreads:
             async with asyncio.timeout(seconds):
                 return await future
         except TimeoutError:
-            raise Problem("store_unavailable", f"no answer from the store within {seconds:g} seconds") from None
+            detail = f"no answer from the store within {seconds:g} seconds"
+            raise Problem("store_unavailable", detail, outcome="unknown" if writes else None) from None
         except StoreUnavailable as error:
-            raise Problem("store_unavailable", f"the store does not answer: {error}") from None
+            detail = f"the store does not answer: {error}"
+            raise Problem("store_unavailable", detail, outcome="unknown" if writes else None) from None
         except CorruptEntry as error:
             raise Problem("unreadable", str(error), seq=error.seq, reason=error.reason) from None
 

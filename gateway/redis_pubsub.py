@@ -141,7 +141,8 @@ class Listener:
         )
         kind = "unreadable" if message is None else message.type
         content = readable(data) if message is None else message
-        self._bury(Letter(address[:300], refused.code, refused.detail, kind, content))
+        if not refused.uncertain:  # else it may be recorded: sent again from its dead letter, it would run twice
+            self._bury(Letter(address[:300], refused.code, refused.detail, kind, content))
         if conversation_id is not None:
             self._tell(conversation_id, message_id, refused)
 

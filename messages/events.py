@@ -218,7 +218,7 @@ Journaled = (
 Event = Journaled | AgentProgress
 
 JOURNALED: TypeAdapter[Journaled] = TypeAdapter(Annotated[Journaled, Field(discriminator="type")])
-"""Validates a dict as the event its `type` names; unknown types and fields are refused."""
+"""Validates JSON as the event its `type` names; unknown types and fields are refused."""
 
 
 @lru_cache(maxsize=1_024)
@@ -234,7 +234,7 @@ def rfc3339(at: int) -> str:
 def public_json(event: Event) -> bytes:
     """Return what `to_public` returns as JSON: it is sent for every event, to everybody who listens."""
     if isinstance(event, _DEEP):
-        return to_json(to_public(event))
+        return to_json(to_public(event), inf_nan_mode="null")
     # In one pass over what is to be shown, in place of a copy as plain data and a pass over that.
     public = _head(event)
     values = event.__dict__

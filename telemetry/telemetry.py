@@ -120,8 +120,12 @@ class Telemetry:
                             kept.append((way, fields))
                     except Exception:  # noqa: BLE001  # as below; what else is said is not lost with it
                         self._untold += 1
-            for _, fields in kept:
-                _bound(fields)
+            for way, fields in kept.copy():
+                try:
+                    _bound(fields)
+                except Exception:  # noqa: BLE001  # as above
+                    kept.remove((way, fields))
+                    self._untold += 1
             if kept:
                 _bound(common)
                 context = get_contextvars()
