@@ -414,6 +414,20 @@ def test_no_rows_are_taken_after_ownership_was_lost(store, writer, lost):
     assert not writer.submit_row(DeadLetterRow(at=1, address="a", reason="r", kind="k", body=b""))
 
 
+def test_an_ownership_lost_while_rows_are_written_apart_is_noticed_at_once(store, writer, lost):
+    outcomes, kept = Outcomes(), []
+
+    def trouble(batch: Sequence[Append], rows: Any) -> None:
+        if rows:
+            raise ValueError("one of them is bad") if batch else OwnershipLost("epoch 2")
+
+    store.trouble = trouble
+    assert writer.submit_row(MetricRow(1, "m", 1.0, "s"), kept.append)
+    writer.submit(step(), outcomes)
+    assert lost.wait(SOON)
+    assert (outcomes.all, kept) == ([Committed("c1", 1)], [False]), "the step is durable, the row is not"
+
+
 def test_stop_commits_what_waits(store, writer):
     outcomes = Outcomes()
     store.gate.clear()
