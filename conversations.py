@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from math import inf
 from typing import Any, ClassVar
+
+from pykka import ActorDeadError
 
 from actors.address import Address
 from actors.base import Actor
@@ -332,8 +335,8 @@ class Conversations(Actor):
         now = self.system.clock.monotonic()
         for record in list(self._live.values()):
             actor = _peek(record)
-            if record.ref is not None and actor is not None and now - actor.last_active > self._passivate_after:
-                self.system.tell(record.ref, Passivate())
+            if actor is not None and now - actor.last_active > self._passivate_after:
+                _passivate(record)
         self._schedule_sweep()
 
     def _schedule_sweep(self) -> None:
@@ -348,8 +351,8 @@ class Conversations(Actor):
                 continue
             actor = _peek(record)
             # One at work is not asked: it would find as many of these in its mailbox as it was looked at.
-            if record.ref is not None and actor is not None and not actor.working:
-                self.system.tell(record.ref, Passivate())
+            if actor is not None and not actor.working:
+                _passivate(record)
         if self._outdated:
             self.schedule(max(_LOOK_AGAIN, len(self._outdated) / _LOOKS_PER_SECOND), _Renew(), "renew")
 
@@ -357,6 +360,12 @@ class Conversations(Actor):
 def _peek(record: Record) -> Supervisor | None:
     """Return the actor itself, for plain reads instead of messages to 100,000 of them."""
     return None if record.ref is None else record.ref._actor_weakref()  # noqa: SLF001  # see above
+
+
+def _passivate(record: Record) -> None:
+    assert record.ref is not None
+    with suppress(ActorDeadError):  # it has ended by itself, and its report is on the way
+        record.ref.tell(Passivate())
 
 
 def mailbox_full(conversation_id: str) -> Refused:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 from actors.attempt import AttemptActor
-from actors.execution import Call, Execution
+from actors.call import Call
+from actors.execution import Execution
 from agents.cache_key import cache_key
 from agents.registry import Registry
 from agents.spec import AgentSpec

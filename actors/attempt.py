@@ -13,7 +13,7 @@ from typing import Any
 from pykka import ActorDeadError
 
 from actors.base import Actor
-from actors.execution import Call
+from actors.call import Call
 from actors.quick import Adopt, QuickCall
 from messages.lifecycle import Crash, RestartRequested
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from itertools import count
 
-from actors.base import Actor
+from actors.birth import Birth
 from actors.system import ActorSystem
 
 _LOCK = threading.Lock()
@@ -29,6 +29,6 @@ def stop_default_system(timeout: float = 5.0) -> list[str]:
     return [path for system in systems for path in system.stop(timeout)]
 
 
-def user_path(actor_class: type[Actor]) -> str:
+def user_path(actor_class: type[Birth]) -> str:
     """Return a new path for an actor that was given none."""
     return f"/user/{actor_class.__name__}-{next(_NUMBERS)}"

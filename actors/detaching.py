@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pykka
 from pykka import messages as pykka_messages
 
-from actors.base import Actor, Timer
+from actors.actor_timer import Timer
+from actors.base import Actor
 from actors.envelope import Envelope
 from actors.mailbox import Mailbox
 from actors.ref import Stop

@@ -1,12 +1,17 @@
-"""Lets so many calls of one agent run at once; those that wait take turns by conversation and occupy no thread."""
+"""Lets so many calls of each agent run at once; those that wait take turns by conversation and occupy no thread."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from typing import Final
 
 from actors.call import Call
+from agents.spec import AgentSpec
+
+PROCESSES_PER_AGENT: Final = 2
+"""`max_concurrency` of an agent with `isolation="process"` that sets none: a process costs tens of megabytes."""
 
 
 class Gate:
@@ -72,3 +77,28 @@ class Gate:
                     return call, begin
             self._admitting = False
             return None
+
+
+class Gates:
+    """Those of all agents, made as they are needed. Every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._gates: dict[str, Gate] = {}
+        self._lock = threading.Lock()
+
+    def of(self, spec: AgentSpec) -> Gate:
+        """Return an agent's, with the limit that it has now."""
+        limit = spec.max_concurrency
+        if limit is None and spec.isolation == "process":
+            limit = PROCESSES_PER_AGENT
+        gate = self._gates.get(spec.name)
+        if gate is None:
+            with self._lock:
+                gate = self._gates.setdefault(spec.name, Gate(limit))
+        gate.limit = limit  # another one after a reload
+        return gate
+
+    def all(self) -> list[tuple[str, Gate]]:
+        """Return those there are, by the agent's name."""
+        with self._lock:
+            return list(self._gates.items())

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from actors.attempt import AttemptActor
-from actors.execution import Call, Execution
+from actors.call import Call
+from actors.execution import Execution
 from messages.planning import DraftPlan, PlanReady
 
 Planning = Callable[[DraftPlan], Any]

@@ -11,11 +11,11 @@ from actors.envelope import Envelope
 from actors.futures import ActorFuture
 
 if TYPE_CHECKING:
-    from actors.base import Actor
+    from actors.birth import Birth
     from actors.mailbox import Mailbox
     from actors.stop_flag import StopFlag
 
-A = TypeVar("A", bound="Actor")
+A = TypeVar("A", bound="Birth")
 
 
 class Stop(NamedTuple):

@@ -10,13 +10,16 @@ from typing import Any, Protocol, TypeVar
 import pykka
 from pykka import messages as pykka_messages
 
-from actors.base import STOPPING, Actor, Timer
+from actors.actor_timer import Timer
+from actors.base import Actor
 from actors.dead_letters import DeadLetters
 from actors.detaching import detach
 from actors.dispatcher import Dispatcher, ThreadDispatcher
+from actors.ending import Ending
 from actors.envelope import Envelope
 from actors.mailbox import Mailbox
 from actors.ref import ActorRef, Stop
+from actors.stages import STOPPING
 from actors.timers import Clock, SystemClock, Timers, TimerService
 from actors.tree import Tree
 from messages.lifecycle import ChildFailed, ChildStopped, Terminated
@@ -72,7 +75,7 @@ class ActorSystem:
         self.tree = Tree(self._live, self.monotonic)
         self.log_failures = 0
         """Log events that could not be written; work goes on without them."""
-        self.abandoned: set[Actor] = set()
+        self.abandoned: set[Ending] = set()
         """Actors that did not stop in time and were taken out of the tree, for as long as they still run."""
         self.stopping = False
         """Nothing new is started."""
@@ -278,20 +281,20 @@ class ActorSystem:
 
     # Ends: called by actors
 
-    def close_to_children(self, actor: Actor, state: int) -> list[Actor]:
+    def close_to_children(self, actor: Ending, state: int) -> list[Actor]:
         """Let the actor enter an ending state, in which no child can be added; return those it has."""
         with self._lock:
             actor._state = state  # noqa: SLF001  # the runtime's own field
             return list((actor._children or {}).values())  # noqa: SLF001  # as above
 
-    def release_child(self, parent: Actor, path: str, child: Actor) -> None:
+    def release_child(self, parent: Ending, path: str, child: Ending) -> None:
         """Take an ended child out of its parent's table, unless a successor is there already."""
         with self._lock:
             children = parent._children  # noqa: SLF001  # the runtime's own field
             if children is not None and children.get(path) is child:
                 del children[path]
 
-    def ended(self, actor: Actor) -> list[ActorRef[Any]]:
+    def ended(self, actor: Ending) -> list[ActorRef[Any]]:
         """Take an actor out of the table; return who watched it."""
         with self._lock:
             self._remove(actor)
@@ -302,7 +305,7 @@ class ActorSystem:
             self.tree.forget(actor.path)
         return watchers or []
 
-    def _remove(self, actor: Actor) -> None:
+    def _remove(self, actor: Ending) -> None:
         actor.mark_ended()
         self.abandoned.discard(actor)
         if self._actors.get(actor.path) is actor:

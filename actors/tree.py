@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from actors.base import ENDED, LIVE, STARTING, Actor
+from actors.base import Actor
+from actors.stages import ENDED, LIVE, STARTING
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,7 +221,7 @@ def append(
         conversation_id=state.conversation_id,
         expected_seq=before,
         events=events,
-        phase=state.phase.value,
+        phase=state.phase._value_,  # `value` takes two calls
         unfinished=state.request is not None and state.phase not in RESTING,
         oldest_open_seq=min((request.accepted_seq for request in open_requests), default=None),
         open_request_ids=() if state.request is None else (state.request.request_id,),

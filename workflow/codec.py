@@ -27,7 +27,7 @@ def to_plain(state: State) -> dict[str, Any]:
     """Return the state as plain data, without texts and results."""
     if state.request is None and not state.queue:  # at the end of each turn: there is nothing to look into
         paused_from = None if state.paused_from is None else state.paused_from.value
-        return {**state.__dict__, "phase": state.phase.value, "paused_from": paused_from, "queue": []}
+        return {**state.__dict__, "phase": state.phase._value_, "paused_from": paused_from, "queue": []}
     request = None if state.request is None else _bare(state.request)
     bare = state.changed(request=request, queue=tuple(_bare(r) for r in state.queue))
     plain: dict[str, Any] = _STATE.dump_python(bare, mode="json", by_alias=True)

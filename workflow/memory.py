@@ -103,7 +103,7 @@ class Memory:
             line = f"earlier: {_clip(self.note.text, left)}"
             shown.append((self.note.seq, line))
             left -= len(line)
-        words = _words(question)
+        words = _words(question) if older else frozenset()
         for remark in sorted(older, key=lambda r: (-_weight(r.text, words), -r.seq)):
             line = f"{remark.role}: {remark.text}"
             if len(line) <= left:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from actors.base import STARTING, Timer
+from actors.actor_timer import Timer
+from actors.stages import STARTING
 
 _FIELDS = ("message_id", "request_id", "node", "attempt", "last_seq", "conversation_id")
 

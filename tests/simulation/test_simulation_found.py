@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import conversations
 from actors.envelope import Envelope
 from messages.conversation import Submit
 from messages.inbound import Accepted, Pause, Refused, Resume, UserMessage
@@ -21,6 +22,24 @@ def test_a_message_behind_an_order_to_passivate_is_worked_on():
     world.say("m2")
     world.go_on(lambda: world.replied("m2"))
     assert [type(answer) for answer in world.answers["m2"]] == [Accepted]
+
+
+def test_a_conversation_that_has_just_gone_to_rest_is_not_sent_there_again():
+    """With many at rest one look follows another before all reports are in: each order was a dead letter."""
+    world = QuietWorld()
+    world.say("m1")
+    world.go_on(lambda: world.replied("m1"))
+    world.go_on(lambda: world.life.router.working() == 0 and not world.runnable)
+    assert world.life is not None
+    system = world.life.system
+    supervisor, parent = system._actors["/conversations/c"], system._actors["/conversations"]
+    world.tell(Passivate())
+    supervisor.run_batch(64)
+    assert "/conversations/c" not in system._actors
+    parent._passivate_after = -1.0
+    parent._sweep()
+    assert system.dead_letters.total == 0
+    world.go_on(lambda: world.life.router.live() == 0)
 
 
 def test_a_message_is_answered_although_the_core_fails_on_it():
@@ -148,7 +167,7 @@ def test_a_synthesizer_that_ends_during_a_pause_is_asked_again_after_it():
     world.go_on(lambda: world.replied("m1"))
 
 
-def test_who_is_busy_at_a_reload_is_looked_at_alone_and_asked_only_when_it_has_nothing_to_do():
+def test_who_is_busy_at_a_reload_is_looked_at_alone_and_asked_only_when_it_has_nothing_to_do(monkeypatch):
     """Every look went over all that were awake, and one that was busy found a mailbox full of these looks."""
     world = QuietWorld()
     world.passivate_after = 1_000.0
@@ -170,14 +189,13 @@ def test_who_is_busy_at_a_reload_is_looked_at_alone_and_asked_only_when_it_has_n
     world.say("m", "busy")
     world.go_on(lambda: tries)
     asked: list[str] = []
-    tell = system.tell
+    passivate = conversations._passivate
 
-    def told(ref, message):
-        if isinstance(message, Passivate):
-            asked.append(ref.path)
-        return tell(ref, message)
+    def spy(record):
+        asked.append(record.ref.path)
+        passivate(record)
 
-    system.tell = told
+    monkeypatch.setattr(conversations, "_passivate", spy)
     parts = world.life._parts()
     began = world.clock.now
     router.reconfigure(parts, 1_000.0)
@@ -187,7 +205,7 @@ def test_who_is_busy_at_a_reload_is_looked_at_alone_and_asked_only_when_it_has_n
     assert {f"/conversations/i{number}" for number in range(20)} == set(asked)
     assert system._actors["/conversations"]._outdated == {"busy"}
     world.go_on(lambda: router.live() == 0)
-    assert world.clock.now < replied + 0.6
+    assert world.clock.now < replied + 1.1, "the second look at the latest finds it with nothing to do"
     world.say("again", "busy")
     world.go_on(lambda: world.replied("again", "busy"))
     assert router._live["busy"].parts is parts
