@@ -1,85 +1,44 @@
-"""The Postgres store: one writing connection, a batch is one call of the server's, owned by a lock, a lease, an epoch.
-
-The lock is an advisory one of the writing connection: the server frees it when its owner dies, however it dies. The
-lease ends the ownership of one that lives and does nothing, as a frozen one. The epoch is checked in every transaction,
-so that a process that lost either can write nothing. Needs a connection of its own to the server: a pooler that shares
-sessions between transactions breaks the lock.
+"""The Postgres store: a batch is one call of the server's, over the connection of the owner (`postgres_ownership.py`).
 
 A commit is as durable as the server's settings say; `health` tells when they lose acknowledged work.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
-from urllib.parse import urlencode
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import psycopg
-from psycopg.pq import TransactionStatus
 
 from persistence import migrations
 from persistence import postgres_statements as sql
-from persistence.contract import (
-    Append,
-    AppendRefused,
-    Committed,
-    Outcome,
-    OwnershipLost,
-    StoreError,
-    StoreHealth,
-    StoreIncompatible,
-    StoreMark,
-    StoreOwned,
-    StoreUnavailable,
-)
-from persistence.postgres_connection import Connection, connect_options, settle
-from persistence.postgres_reads import PostgresReads
+from persistence.contract import Append, AppendRefused, Committed, Outcome, StoreHealth, StoreMark, StoreUnavailable
+from persistence.postgres_cleanup import clean
+from persistence.postgres_connection import Connection, connect_options
+from persistence.postgres_migrations import applied, check_version, exists
+from persistence.postgres_ownership import PostgresOwnership
 from persistence.postgres_rows import FORMATS, Row, arguments, columns, same_entry, size
 from persistence.postgres_words import unavailable
 
-T = TypeVar("T")
-
 _REMEMBERED = 100_000
 """Conversations whose newest sequence number is kept in memory, so that most appends need no look-up."""
-_CLEANED_AT_ONCE = 5_000
-_TRIMMED_AT_ONCE = 500
-"""Conversations of one transaction of the cleanup, which the next commit waits for."""
 _LARGEST_COMMIT = 512 << 20
 """Bytes; what is above a gigabyte the server does not take as one message: it ends the connection, every time."""
-_OF_A_ROW = ("22", "23", "54")
-"""Classes of errors that a row brings about, every time: its data, a constraint, a limit. Any other (gone, full, read
-only, no right to) is the world's: the same batch is tried again, and nobody's step is refused for it."""
-_SOUND = (TransactionStatus.IDLE, TransactionStatus.INTRANS)
-_WRITE_TIMEOUT = 30.0
-"""Seconds that the server takes for one statement, at most, the wait for locks included."""
 _LAST_WORDS = 2.0
 """Seconds that closing waits for the server's answers."""
-_FREED_WITHIN = 0.5
-"""Seconds in which the server notices that an owner died."""
-_LOOK_EVERY = 0.02
 
 
-class PostgresStore(PostgresReads):
+class PostgresStore(PostgresOwnership):
     """See persistence/contract.py for what each verb promises; `lease_ttl` in seconds."""
 
     kind = "postgres"
 
     def __init__(self, dsn: str, *, lease_ttl: float = 10.0) -> None:
-        super().__init__(dsn)
-        self._lease_ms = max(1, round(lease_ttl * 1000))
-        self._write_lock = threading.RLock()
-        self._writer: Connection | None = None
-        self._pid = 0
-        self._epoch = 0
+        super().__init__(dsn, lease_ttl=lease_ttl)
         self._last_seqs: dict[str, int] = {}
         self._number = 0
-        self._acknowledged = 0
         self._unsure: tuple[list[Append], list[Row]] | None = None
-        self._lost: str | None = None
-        self._closing = threading.Event()
         self._renewer: threading.Thread | None = None
 
     # Life
@@ -107,7 +66,7 @@ class PostgresStore(PostgresReads):
         """Look over a connection of its own."""
         try:
             with Connection.connect(**connect_options(self._dsn)) as connection:
-                there = _exists(connection, "orchestrator_ownership")
+                there = exists(connection, "orchestrator_ownership")
                 row = connection.execute(sql.MARK).fetchone() if there else None
         except psycopg.Error as error:
             raise unavailable(error, self._dsn) from None
@@ -122,8 +81,8 @@ class PostgresStore(PostgresReads):
         """Read beside the owner, over connections that cannot write."""
         try:
             with Connection.connect(**connect_options(self._dsn)) as connection:
-                self._check_version(connection)
-                if not _applied(connection):
+                check_version(connection)
+                if not applied(connection):
                     return False
         except psycopg.Error as error:
             raise unavailable(error, self._dsn) from None
@@ -139,13 +98,7 @@ class PostgresStore(PostgresReads):
         if renewer is not None:
             renewer.join()
         self._close_readers()
-        with self._write_lock:
-            if self._writer is not None:
-                with contextlib.suppress(psycopg.Error):  # then the lock is freed with the connection
-                    self._writer.execute(sql.RELEASE, (self._epoch,))
-                    self._writer.execute(sql.UNLOCK_ALL)
-            self._disconnect()
-            self._epoch = self._pid = 0
+        self._give_back()
 
     def health(self) -> StoreHealth:
         """Ask the server how durable it is. Unavailable too once the ownership is lost."""
@@ -169,10 +122,10 @@ class PostgresStore(PostgresReads):
         """Return (migration, applied) for every known migration; needs no ownership and changes nothing."""
         try:
             with Connection.connect(**connect_options(self._dsn)) as connection:
-                applied = _applied(connection)
+                done = applied(connection)
         except psycopg.Error as error:
             raise unavailable(error, self._dsn) from None
-        return [(name, name in applied) for name in migrations.known("postgres")]
+        return [(name, name in done) for name in migrations.known("postgres")]
 
     # Writing
 
@@ -201,36 +154,13 @@ class PostgresStore(PostgresReads):
 
     def cleanup(self, now: int, *, keep_journal_ms: int, keep_logs_ms: int, keep_inbox_ms: int) -> dict[str, int]:
         """Delete expired rows, a bounded number of each table per call."""
-        values = {
-            "journal": now - keep_journal_ms,
-            "logs": now - keep_logs_ms,
-            "inbox": now - keep_inbox_ms,
-            "most": _CLEANED_AT_ONCE,
-        }
-        gone = {table: self._change(statement, values).rowcount for table, statement in sql.CLEANUP.items()}
-        gone |= dict.fromkeys(sql.TRIM, 0)
-        looked_at = _TRIMMED_AT_ONCE
-        while looked_at == _TRIMMED_AT_ONCE and max(gone[table] for table in sql.TRIM) < _CLEANED_AT_ONCE:
-            looked_at, trimmed = self._trim(values["journal"])
-            for table, rows in trimmed.items():
-                gone[table] += rows
-        return gone
-
-    def _trim(self, before: int) -> tuple[int, dict[str, int]]:
-        """Delete what some conversations no longer need; return how many were looked at, and rows by table."""
-
-        def work(writer: Connection, _: int) -> tuple[int, dict[str, psycopg.Cursor[Any]]]:
-            chosen = [key for (key,) in writer.execute(sql.TRIMMABLE, (before, _TRIMMED_AT_ONCE)).fetchall()]
-            if not chosen:
-                return 0, {}
-            values = {"chosen": chosen, "most": _CLEANED_AT_ONCE}
-            gone = {table: writer.execute(statement, values) for table, statement in sql.TRIM.items()}
-            writer.execute(sql.TRIMMED, values)
-            return len(chosen), gone
-
-        with self._write_lock:
-            looked_at, gone = self._transact(work)
-            return looked_at, {table: cursor.rowcount for table, cursor in gone.items()}
+        return clean(
+            self._change,
+            self._transact,
+            journal=now - keep_journal_ms,
+            logs=now - keep_logs_ms,
+            inbox=now - keep_inbox_ms,
+        )
 
     # Steps of a commit
 
@@ -306,161 +236,7 @@ class PostgresStore(PostgresReads):
         for append in appends:
             self._last_seqs[append.conversation_id] = append.last_seq
 
-    def _change(self, statement: str, values: Any) -> psycopg.Cursor[Any]:
-        with self._write_lock:
-            return self._transact(lambda writer, _: writer.execute(statement, values))
-
-    def _transact(self, work: Callable[[Connection, int], T]) -> T:
-        """Do some work in one transaction that nobody but the owner can commit."""
-        with self._failing():
-            writer = self._writing()
-            writer.execute("BEGIN")
-            last_commit = self._check_epoch(writer.execute(sql.EPOCH).fetchone())
-            done = work(writer, last_commit)
-            if writer.execute("COMMIT").statusmessage != "COMMIT":
-                raise StoreUnavailable("the server rolled the transaction back")
-        return done
-
-    @contextlib.contextmanager
-    def _failing(self) -> Iterator[None]:
-        """Tell what refuses a row from what makes the store unavailable. After any error the connection is another."""
-        try:
-            yield
-        except psycopg.Error as error:
-            # What has no code the driver refused before the server saw it: a value that cannot be sent. Of a connection
-            # that broke it says such things as well, and no row is to blame for it.
-            sound = self._writer is not None and self._writer.pgconn.transaction_status in _SOUND
-            self._recover()
-            of_a_value = isinstance(error, (psycopg.DataError, psycopg.ProgrammingError))
-            unsent = sound and error.sqlstate is None and of_a_value
-            if unsent or (error.sqlstate or "").startswith(_OF_A_ROW):
-                raise
-            raise unavailable(error, self._dsn) from None
-        except BaseException:
-            self._recover()
-            raise
-
-    def _check_epoch(self, row: tuple[int, int] | None) -> int:
-        """Return the number of the newest commit."""
-        if row is None or row[0] != self._epoch:
-            newest = "none" if row is None else row[0]
-            self._lost = f"this daemon has epoch {self._epoch}, the store has {newest}: somebody else owns it"
-        elif row[1] < self._acknowledged:
-            self._lost = (
-                f"the server went back in time: it knows commit {row[1]} of this daemon, but acknowledged "
-                f"commit {self._acknowledged}; what came after is lost"
-            )
-        else:
-            return row[1]
-        raise OwnershipLost(self._lost)
-
-    # Ownership
-
-    def _own(self, connection: Connection, owner: str) -> int:
-        if not self._try_lock(connection, sql.OPENING):
-            raise StoreOwned("another daemon is opening this store")
-        self._check_version(connection)
-        if not self._try_lock(connection, sql.OWNER):
-            self._end_expired(connection)
-        migrations.apply("postgres", self._migration_uri())
-        row = connection.execute(sql.OWN, (owner, self._lease_ms)).fetchone()
-        connection.execute(sql.UNLOCK, (sql.OPENING,))
-        assert row is not None
-        self._pid = connection.info.backend_pid
-        return int(row[0])
-
-    def _try_lock(self, connection: Connection, lock: int) -> bool:
-        """Return whether a lock was got; a dead owner's is freed within moments, which are waited for."""
-        deadline = time.monotonic() + _FREED_WITHIN
-        while True:
-            row = connection.execute(sql.TRY_LOCK, (lock,)).fetchone()
-            if row is not None and row[0]:
-                return True
-            if time.monotonic() > deadline or self._closing.wait(_LOOK_EVERY):
-                return False
-
-    def _end_expired(self, connection: Connection) -> None:
-        """Take the lock from an owner whose lease has ended: it is frozen, or cannot reach the server."""
-        row = connection.execute(sql.LEASE).fetchone() if _exists(connection, "orchestrator_ownership") else None
-        if row is None:
-            raise StoreOwned("another daemon is making this store")
-        owner, left = row
-        if left > 0:
-            raise StoreOwned(f"this store is owned by another live daemon, {owner}")
-        for (pid,) in connection.execute(sql.HOLDER, (sql.OWNER,)).fetchall():
-            connection.execute(sql.END_HOLDER, (pid,))
-        if not self._try_lock(connection, sql.OWNER):
-            raise StoreOwned(f"the lease of {owner} has ended, but its connection does not end")
-
-    def _renew(self, closing: threading.Event) -> None:
-        while not closing.wait(self._lease_ms / 3000):
-            # An unreachable server is tried again; a lost ownership is said by the next write and by `health`.
-            try:
-                self._change(sql.RENEW, (self._lease_ms, self._epoch))
-            except OwnershipLost:
-                return
-            except (StoreError, psycopg.Error):
-                continue
-
-    def _check_version(self, connection: Connection) -> None:
-        newer = sorted(_applied(connection) - set(migrations.known("postgres")))
-        if newer:
-            names = ", ".join(newer)
-            raise StoreIncompatible(f"the database was migrated by a newer version ({names}); it is left as it is")
-
-    def _migration_uri(self) -> str:
-        """Return the DSN as the migrations' library reads it: everything as an argument, so that odd names pass."""
-        options = {name: value for name, value in connect_options(self._dsn).items() if name != "autocommit"}
-        return f"postgresql+psycopg:///?{urlencode(options)}"
-
-    # Connection
-
-    def _writing(self) -> Connection:
-        if not self._epoch:
-            raise StoreUnavailable("the store is not open")
-        if self._lost is not None:
-            raise OwnershipLost(self._lost)
-        if self._writer is None:
-            if self._closing.is_set():  # nobody waits for a new connection to a server that fell silent
-                raise StoreUnavailable("the store is being closed")
-            self._reconnect()
-        assert self._writer is not None
-        return self._writer
-
-    def _connect(self) -> Connection:
-        self._writer = writer = Connection.connect(**connect_options(self._dsn))
-        # A frozen owner may hold the row of the ownership: the server ends its transaction with its lease.
-        settle(writer, statement=_WRITE_TIMEOUT, idle=self._lease_ms / 1000, read_only=False)
-        return writer
-
-    def _reconnect(self) -> None:
-        before, writer = self._pid, self._connect()
-        # Of this process's own former connection the server may not know yet that it is gone, and it may still commit.
-        for (pid,) in writer.execute(sql.HOLDER, (sql.OWNER,)).fetchall():
-            if pid == before:
-                writer.execute(sql.END_HOLDER, (pid,))
-        if not self._try_lock(writer, sql.OWNER):
-            self._check_epoch(writer.execute(sql.EPOCH).fetchone())
-            raise StoreUnavailable("another connection holds the ownership")
-        self._pid = writer.info.backend_pid
-
-    def _disconnect(self) -> None:
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            writer.close()
-
     def _recover(self) -> None:
-        """After any error nothing is assumed: the connection is dropped and what is remembered is read again."""
+        """After any error nothing is assumed: what is remembered is read again, too."""
         self._last_seqs.clear()
-        self._disconnect()
-
-
-def _exists(connection: Connection, table: str) -> bool:
-    row = connection.execute(sql.EXISTS, (table,)).fetchone()
-    return row is not None and bool(row[0])
-
-
-def _applied(connection: Connection) -> set[str]:
-    if not _exists(connection, "_yoyo_migration"):
-        return set()
-    return {row[0] for row in connection.execute(sql.APPLIED)}
+        super()._recover()

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Any
 
 from pydantic_core import to_json
 
@@ -26,21 +25,11 @@ from persistence.contract import (
 )
 from persistence.damage import conversation_row, dead_letter, memory_rows, missing_place, read_ids
 from persistence.entry import CorruptEntry
+from persistence.sqlite_connection import connect, unavailable
 
 _FOREVER = 2**63 - 1
 _MANY = 1_000_000
 """Stands for "all" where SQLite wants a limit."""
-
-
-_MEANING: Final = {
-    "SQLITE_FULL": "there is no room left on its disk",
-    "SQLITE_IOERR": "its disk fails, or is full, or a quota or limit of this process is reached",
-    "SQLITE_BUSY": "another process holds it locked",
-    "SQLITE_READONLY": "it may not be written",
-    "SQLITE_CANTOPEN": "it cannot be opened",
-    "SQLITE_CORRUPT": "it is damaged",
-}
-"""What names of errors, by their beginnings, mean to a person."""
 
 
 class SqliteReads:
@@ -259,23 +248,6 @@ class _Connection:
 
     def __exit__(self, *_error: object) -> None:
         self._lock.release()
-
-
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """Open the database, which must be there; a read-only connection cannot even be told to write."""
-    mode = "ro" if read_only else "rw"
-    connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None, timeout=5.0, check_same_thread=False
-    )
-    connection.execute("PRAGMA query_only = ON" if read_only else "PRAGMA foreign_keys = ON")
-    return connection
-
-
-def unavailable(error: sqlite3.Error, path: Path) -> StoreUnavailable:
-    """Return a driver's error as the contract's, in words for whoever has to see to that file's disk."""
-    name = getattr(error, "sqlite_errorname", type(error).__name__)
-    meaning = next((f"{words}; " for start, words in _MEANING.items() if name.startswith(start)), "")
-    return StoreUnavailable(f"{path}: {meaning}{name}: {error}")
 
 
 def _results(rows: Iterable[Any]) -> Iterable[ResultRow]:

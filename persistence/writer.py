@@ -10,101 +10,51 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import repeat
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from persistence.contract import (
-    Append,
-    AppendRefused,
-    DeadLetterRow,
-    MetricRow,
-    OperationRow,
-    Outcome,
-    OwnershipLost,
-    Store,
-    StoreUnavailable,
-)
+from persistence.contract import Append, AppendRefused, Outcome, OwnershipLost, Store, StoreUnavailable
+from persistence.writer_intake import Intake
+from persistence.writer_rows_apart import write_apart
+from persistence.writer_told import Done, Log, Row, tell, tell_rows
 
-T = TypeVar("T")
-Done = Callable[[Outcome], None]
-Row = OperationRow | MetricRow | DeadLetterRow
-RowDone = Callable[[bool], None]
-"""Told from the writer's thread that a row is durable, or that it was dropped; not told when the daemon ends first."""
 Pause = float | None
 """Seconds to wait unless the writer is stopped; None: until there is something to write, or it is stopped."""
 
-_ROWS_WAIT: Final = 1.0
-"""Seconds that log and metric rows wait for a commit to ride along with before they get one of their own."""
-_MAX_ROWS: Final = 10_000
-_MAX_LETTER_BYTES: Final = 32 << 20
-"""Of all dead letters that wait for the store together: each holds a message, where a log row holds a line."""
-_ROWS_PER_COMMIT: Final = 1_000
-"""Of a commit without steps."""
-_ROWS_AT_LEAST: Final = 128
-_ROWS_PER_STEP: Final = 8
-"""More than a step brings about, so that none are left behind for long."""
 PATIENCE: Final = 3.0
 """Seconds the store may take to confirm a commit before it counts as gone: a frozen one says nothing for far longer."""
 _LAST_WORDS: Final = 2.0
-_FAILURES: Final = 50
-"""Commits that may fail in the search for rows that cannot be stored: one among all of a commit takes eleven."""
 
 
 class _Stopped(Exception):
     """The daemon stops while the store is unavailable: what was to be committed stays undone."""
 
 
-@dataclass(slots=True)
-class _Figures:
-    batches: int = 0
-    appends: int = 0
-    largest_batch: int = 0
-    seconds: float = 0.0
-    refused: int = 0
-    rows: int = 0
-    rows_dropped: int = 0
-    retries: int = 0
-
-
-class Writer:
+class Writer(Intake):
     """Commits for all conversations; every method may be called from any thread."""
 
     def __init__(
         self,
         store: Store,
         *,
-        log: Callable[..., None] | None = None,
+        log: Log | None = None,
         on_ownership_lost: Callable[[str], None] | None = None,
         max_batch: int = 512,
         max_pending: int = 100_000,
         retry: tuple[float, float] = (0.05, 2.0),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(log=log, max_batch=max_batch)
         self._store = store
-        self._log = log or _say_nothing
         self._on_ownership_lost = on_ownership_lost
-        self._max_batch = max_batch
         self._max_pending = max_pending
         self._retry = retry
         self._clock = clock
         self._asked_at: float | None = None
         """When the commit in hand was first asked for."""
-        self._changed = threading.Condition()
-        self._pending: deque[tuple[Append, Done]] = deque()
         self._in_hand: list[tuple[Append, Done]] = []
-        self._rows: deque[tuple[Row, RowDone | None]] = deque()
         self._dropped: set[int] = set()
         """Of the rows in hand those that could not be stored, by `id`."""
-        self._rows_due = 0.0
-        self._letter_bytes = 0
-        self._undecided: dict[str, int] = {}
-        self._after: dict[str, list[Callable[[], None]]] = {}
-        self._figures = _Figures()
-        self._stopping = False
-        self._lost: str | None = None
         self._losing: str | None = None
         self._thread: threading.Thread | None = None
         self._hurry = threading.Event()
@@ -148,62 +98,6 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, append: Append, done: Done) -> None:
-        """Commit a step soon; `done(outcome)` is called from the writer's thread. Never blocks.
-
-        While the store is unavailable the step waits. After ownership was lost `done` is told so at once.
-        """
-        with self._changed:
-            if self._lost is None and not self._stopping:
-                self._pending.append((append, done))
-                key = append.conversation_id
-                self._undecided[key] = self._undecided.get(key, 0) + 1
-                if len(self._pending) == 1:
-                    self._changed.notify()
-                return
-            reason = self._lost or "the daemon is stopping"
-        self._tell(done, AppendRefused(append.conversation_id, append.last_seq, "not_owner", reason))
-
-    def when_decided(self, conversation_id: str, call: Callable[[], None]) -> None:
-        """Call `call()` once no step of that conversation waits for its commit; at once when none does.
-
-        What is read from the store before that may be about to change: a new life of a supervisor waits for it.
-        """
-        with self._changed:
-            if self._undecided.get(conversation_id):
-                self._after.setdefault(conversation_id, []).append(call)
-                return
-        call()
-
-    def submit_row(self, row: Row, done: RowDone | None = None) -> bool:
-        """Write a log, metric or dead-letter row with some later commit; False when too much waits: it is dropped.
-
-        Dead letters do not wait for others to ride along with. `done` is told what became of the row.
-        """
-        # A person or a sender waits for a dead letter to be kept; what is logged can wait for company.
-        if not isinstance(row, DeadLetterRow):
-            return self._take_rows([(row, done)], _ROWS_WAIT) == 1
-        return self._take_rows([(row, done)], 0.0, _letter_size(row)) == 1
-
-    def submit_rows(self, rows: Sequence[OperationRow | MetricRow]) -> int:
-        """Do for each what `submit_row` does; return how many, the first ones, were taken."""
-        return self._take_rows([*zip(rows, repeat(None))], _ROWS_WAIT)
-
-    def _take_rows(self, rows: Sequence[tuple[Row, RowDone | None]], wait: float, letter_bytes: int = 0) -> int:
-        with self._changed:
-            shut = self._stopping or self._lost is not None
-            shut = shut or (letter_bytes > 0 and self._letter_bytes + letter_bytes > _MAX_LETTER_BYTES)
-            taken = 0 if shut else max(0, min(len(rows), _MAX_ROWS - len(self._rows)))
-            self._figures.rows_dropped += len(rows) - taken
-            if taken:
-                due = time.monotonic() + wait
-                if not self._rows or due < self._rows_due:
-                    self._rows_due = due
-                    self._changed.notify()
-                self._rows.extend(rows[:taken])
-                self._letter_bytes += letter_bytes
-            return taken
-
     def stop(self, timeout: float) -> bool:
         """Commit what waits and end; return whether that was done within `timeout` seconds.
 
@@ -224,22 +118,11 @@ class Writer:
 
     def stats(self) -> dict[str, Any]:
         """Return figures since the start; seconds are those spent in commits."""
-        figures = self._figures
-        batches = max(1, figures.batches)
         return {
             "available": self.available,
             "last_error": self.last_error,
             "pending": len(self._pending),
-            "commits": figures.batches,
-            "appends": figures.appends,
-            "appends_per_commit": round(figures.appends / batches, 2),
-            "largest_commit": figures.largest_batch,
-            "commit_seconds": round(figures.seconds, 6),
-            "commit_ms": round(1000 * figures.seconds / batches, 3),
-            "refused": figures.refused,
-            "retries": figures.retries,
-            "rows": figures.rows,
-            "rows_dropped": figures.rows_dropped,
+            **self._figures.report(),
             "letter_bytes": self._letter_bytes,
         }
 
@@ -281,30 +164,14 @@ class Writer:
                     self._pending.extendleft(reversed(batch))
                 return
             for (_append, done), outcome in zip(batch, outcomes, strict=True):
-                self._tell(done, outcome)
-            self._tell_rows(waiting)
+                tell(done, outcome, self._log)
+            tell_rows(waiting, self._dropped, self._log)
             self._forget_letters(rows)
             self._in_hand = []
             self._decided(batch)
             if self._losing is not None:
                 self._lose(self._losing, ())
                 return
-
-    def _await_work(self) -> None:
-        with self._changed:
-            while not self._pending and not self._stopping:
-                left = self._rows_due - time.monotonic() if self._rows else None
-                if left is not None and left <= 0:
-                    break
-                self._changed.wait(left)
-
-    def _gather(self) -> tuple[list[tuple[Append, Done]], list[tuple[Row, RowDone | None]]]:
-        with self._changed:
-            batch = _taken(self._pending, self._max_batch)
-            # Where somebody waits it carries no more of what nobody waits for than its share, but never less than comes
-            # in: the more steps there are at once, the more rows.
-            share = max(_ROWS_AT_LEAST, _ROWS_PER_STEP * len(batch)) if batch else _ROWS_PER_COMMIT
-            return batch, _taken(self._rows, share)
 
     def _write(self, appends: Sequence[Append], rows: Sequence[Row]) -> Generator[Pause, None, list[Outcome]]:
         """Ask the store; a simulated one takes its time."""
@@ -331,7 +198,7 @@ class Writer:
             except Exception as error:  # noqa: BLE001  # one row that cannot be stored must not stop the others
                 self._available_again()  # it answers; without this the doors stay shut when nothing else is to commit
                 return (yield from self._isolate(appends, rows, error))
-            self._count(outcomes, len(rows), time.perf_counter() - began)
+            self._figures.count(outcomes, len(rows), time.perf_counter() - began)
             self._available_again()
             return outcomes
 
@@ -341,7 +208,7 @@ class Writer:
         """Commit one by one: what cannot be stored is refused, and the store refuses what would follow on it."""
         if rows:
             outcomes = yield from self._commit(appends, ())
-            self._commit_rows(rows)
+            self._write_apart(rows)
             return outcomes
         if len(appends) == 1:
             return [self._refuse(appends[0], error)]
@@ -355,33 +222,12 @@ class Writer:
             outcomes.append(outcome)
         return outcomes
 
-    def _commit_rows(self, rows: Sequence[Row]) -> None:
-        """Write rows apart from the appends; those that cannot be stored are dropped, and no others with them."""
-        parts, failures = [rows], 0
-        failure: Exception | None = None
-        while parts:
-            some = parts.pop()
-            try:
-                self._store.commit((), some)
-            except (OwnershipLost, StoreUnavailable) as error:
-                if isinstance(error, OwnershipLost):  # the appends before are durable, and are told so
-                    self._losing = str(error)
-                else:
-                    failure = error
-                self._dropped.update(id(row) for part in (some, *parts) for row in part)
-                break
-            except Exception as error:  # noqa: BLE001  # one row that cannot be stored must not take others with it
-                failure, middle = error, len(some) // 2
-                failures += 1
-                if failures == _FAILURES:  # it is not one of them, but something about them all
-                    self._dropped.update(id(row) for part in (some, *parts) for row in part)
-                    break
-                if middle:
-                    parts += [some[middle:], some[:middle]]
-                else:
-                    self._dropped.update(map(id, some))
+    def _write_apart(self, rows: Sequence[Row]) -> None:
+        self._dropped, failure, lost = write_apart(self._store, rows)
         gone = len(self._dropped)
         self._figures.rows += len(rows) - gone
+        if lost is not None:  # the appends before are durable, and are told so
+            self._losing = lost
         if failure is not None:  # who waits for one of them is told
             self._figures.rows_dropped += gone
             failed = {"error_type": type(failure).__name__, "error_message": str(failure)}
@@ -419,73 +265,5 @@ class Writer:
             self._pending.clear()
             self._rows.clear()
         for append, done in waiting:
-            self._tell(done, AppendRefused(append.conversation_id, append.last_seq, "not_owner", reason))
+            tell(done, AppendRefused(append.conversation_id, append.last_seq, "not_owner", reason), self._log)
         self._decided(waiting)
-
-    def _decided(self, told: Sequence[tuple[Append, Done]]) -> None:
-        calls: list[Callable[[], None]] = []
-        with self._changed:
-            for append, _done in told:
-                key = append.conversation_id
-                left = self._undecided.get(key, 1) - 1
-                if left > 0:
-                    self._undecided[key] = left
-                else:
-                    self._undecided.pop(key, None)
-                    calls.extend(self._after.pop(key, ()))
-        for call in calls:
-            try:
-                call()
-            except Exception as error:  # noqa: BLE001  # as in `_tell`
-                failed = {"error_type": type(error).__name__, "error_message": str(error)}
-                self._log("commit_callback_failed", level="error", **failed)
-
-    def _tell(self, done: Done, outcome: Outcome) -> None:
-        try:
-            done(outcome)
-        except Exception as error:  # noqa: BLE001  # one listener's trouble must not reach the others
-            failed = {"error_type": type(error).__name__, "error_message": str(error)}
-            self._log("commit_callback_failed", level="error", **failed)
-
-    def _tell_rows(self, rows: Sequence[tuple[Row, RowDone | None]]) -> None:
-        for row, done in rows:
-            if done is None:
-                continue
-            try:
-                done(id(row) not in self._dropped)
-            except Exception as error:  # noqa: BLE001  # one listener's trouble must not reach the others
-                failed = {"error_type": type(error).__name__, "error_message": str(error)}
-                self._log("commit_callback_failed", level="error", **failed)
-
-    def _forget_letters(self, rows: Sequence[Row]) -> None:
-        """Make room for others; what is in hand counts as well, as it may be for hours."""
-        size = sum(_letter_size(row) for row in rows if isinstance(row, DeadLetterRow))
-        if size:
-            with self._changed:
-                self._letter_bytes -= size
-
-    def _count(self, outcomes: Sequence[Outcome], rows: int, seconds: float) -> None:
-        figures = self._figures
-        figures.batches += 1
-        figures.appends += len(outcomes)
-        figures.rows += rows
-        figures.largest_batch = max(figures.largest_batch, len(outcomes))
-        figures.seconds += seconds
-        figures.refused += sum(isinstance(outcome, AppendRefused) for outcome in outcomes)
-
-
-def _say_nothing(*_args: Any, **_fields: Any) -> None:
-    """Stand in for a log or a callback nobody wants."""
-
-
-def _letter_size(row: DeadLetterRow) -> int:
-    return len(row.body) + 4 * (len(row.address) + len(row.reason) + len(row.kind))
-
-
-def _taken(queue: deque[T], most: int) -> list[T]:
-    """Take so many out of a queue, at most, in order."""
-    if len(queue) > most:
-        return [queue.popleft() for _ in range(most)]
-    taken = list(queue)
-    queue.clear()
-    return taken

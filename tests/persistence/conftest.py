@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from postgres_server import Server, running
 
-from persistence import postgres_connection, postgres_reads, postgres_store
+from persistence import postgres_connection, postgres_ownership, postgres_reads, postgres_store
 from persistence.postgres_store import PostgresStore
 
 Make = Callable[..., PostgresStore]
@@ -53,7 +53,7 @@ def opened(make: Make) -> Make:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every limit be a fraction of a second."""
-    monkeypatch.setattr(postgres_store, "_WRITE_TIMEOUT", 0.4)
+    monkeypatch.setattr(postgres_ownership, "_WRITE_TIMEOUT", 0.4)
     monkeypatch.setattr(postgres_reads, "_READ_TIMEOUT", 0.4)
     monkeypatch.setattr(postgres_connection, "_GRACE", 0.2)
     monkeypatch.setattr(postgres_store, "_LAST_WORDS", 0.2)

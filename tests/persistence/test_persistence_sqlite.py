@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from store_samples import commit, full_step, step
 
-from persistence import migrations, sqlite_store
+from persistence import migrations, sqlite_file, sqlite_store
 from persistence import sqlite_statements as sql
 from persistence.contract import (
     Committed,
@@ -140,6 +140,14 @@ def test_a_second_owner_is_kept_out_at_once_until_the_first_has_closed(path, sto
     assert second.open("second") == 2
     assert second.load("c1", recent=1).last_seq == 2
     second.close()
+
+
+def test_a_lock_that_was_given_back_is_not_closed_again_by_a_copy_of_the_process(path):
+    """Its number may be that of another file by then."""
+    handle = sqlite_file.lock(path)
+    assert handle in sqlite_file._HELD
+    sqlite_file.unlock(handle)
+    assert handle not in sqlite_file._HELD
 
 
 def test_a_killed_owner_keeps_nobody_out(path):

@@ -11,6 +11,7 @@ import pytest
 from store_samples import result, said, step
 
 from persistence import writer as writer_module
+from persistence import writer_intake
 from persistence.contract import (
     Append,
     Committed,
@@ -370,7 +371,7 @@ def test_rows_ride_along_with_a_commit(store, writer):
 
 
 def test_rows_wait_for_company_before_they_get_a_commit_of_their_own(store, monkeypatch):
-    monkeypatch.setattr(writer_module, "_ROWS_WAIT", 0.2)
+    monkeypatch.setattr(writer_intake, "_ROWS_WAIT", 0.2)
     writer = Writer(store)
     writer.start()
     began = time.monotonic()
@@ -384,7 +385,7 @@ def test_rows_wait_for_company_before_they_get_a_commit_of_their_own(store, monk
 
 
 def test_too_many_rows_are_dropped_and_counted(store, monkeypatch):
-    monkeypatch.setattr(writer_module, "_MAX_ROWS", 5)
+    monkeypatch.setattr(writer_intake, "_MAX_ROWS", 5)
     writer = Writer(store)
     assert [writer.submit_row(MetricRow(n, "m", 1.0, "s")) for n in range(7)] == [True] * 5 + [False] * 2
     writer.start()
@@ -394,7 +395,7 @@ def test_too_many_rows_are_dropped_and_counted(store, monkeypatch):
 
 
 def test_of_many_rows_the_first_are_taken_and_none_after_the_end(store, monkeypatch):
-    monkeypatch.setattr(writer_module, "_MAX_ROWS", 5)
+    monkeypatch.setattr(writer_intake, "_MAX_ROWS", 5)
     writer = Writer(store)
     rows = [MetricRow(at, "m", 1.0, "s") for at in range(9)]
     assert [writer.submit_rows(some) for some in (rows[:3], [], rows[3:], rows[3:])] == [3, 0, 2, 0]
@@ -411,6 +412,20 @@ def test_no_rows_are_taken_after_ownership_was_lost(store, writer, lost):
     assert lost.wait(SOON)
     assert writer.submit_rows([MetricRow(1, "m", 1.0, "s")] * 3) == 0
     assert not writer.submit_row(DeadLetterRow(at=1, address="a", reason="r", kind="k", body=b""))
+
+
+def test_an_ownership_lost_while_rows_are_written_apart_is_noticed_at_once(store, writer, lost):
+    outcomes, kept = Outcomes(), []
+
+    def trouble(batch: Sequence[Append], rows: Any) -> None:
+        if rows:
+            raise ValueError("one of them is bad") if batch else OwnershipLost("epoch 2")
+
+    store.trouble = trouble
+    assert writer.submit_row(MetricRow(1, "m", 1.0, "s"), kept.append)
+    writer.submit(step(), outcomes)
+    assert lost.wait(SOON)
+    assert (outcomes.all, kept) == ([Committed("c1", 1)], [False]), "the step is durable, the row is not"
 
 
 def test_stop_commits_what_waits(store, writer):
@@ -476,7 +491,7 @@ class TestDeadLetters:
     def test_what_waits_is_bounded_by_bytes_while_the_store_is_away_and_there_is_room_again_afterwards(
         self, store, writer, monkeypatch
     ):
-        monkeypatch.setattr(writer_module, "_MAX_LETTER_BYTES", 350)
+        monkeypatch.setattr(writer_intake, "_MAX_LETTER_BYTES", 350)
         away = threading.Event()
         away.set()
 
@@ -501,7 +516,7 @@ class TestDeadLetters:
         assert writer.submit_row(self.letter(1), Outcomes())
 
     def test_letters_the_store_cannot_take_leave_their_room(self, store, writer, monkeypatch):
-        monkeypatch.setattr(writer_module, "_MAX_LETTER_BYTES", 100)
+        monkeypatch.setattr(writer_intake, "_MAX_LETTER_BYTES", 100)
 
         def poisoned(_batch, rows):
             if rows:

@@ -26,7 +26,7 @@ from messages.agent import NodeResult
 from messages.events import MessageAccepted, NodeFailed, NodeStarted, ReplySent
 from persistence.contract import Committed
 from persistence.memory_store import MemoryStore
-from persistence.writer import Writer
+from persistence.writer_intake import Intake
 from router import Router
 from simulation.world import Violation, World
 from supervision.breaker import Breaker, Health
@@ -178,7 +178,7 @@ def _() -> list[Patch]:
 
 @mutant("a new life reads before the steps of the old one are decided")
 def _() -> list[Patch]:
-    return [(Writer, "when_decided", lambda _self, _conversation_id, call: call())]
+    return [(Intake, "when_decided", lambda _self, _conversation_id, call: call())]
 
 
 @mutant("a refused step is taken for a committed one")
