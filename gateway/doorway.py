@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 ANSWER_TIMEOUT = 30.0
 """Seconds until a message is durable, whatever the store says of itself."""
-PATIENCE = 3.0
+PATIENCE = 4.0
 """Seconds that a sender waits for a store that does not answer."""
 _LOOK_EVERY = 0.5
 STOP_GRACE = 1.0

@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from persistence.contract import Loaded, Store
 
 Done = Callable[[Any], None]
-PATIENCE: Final = 3.0
+PATIENCE: Final = 4.0
 """Seconds a look-up may take before whoever waits for it is told that the store does not answer."""
 _Waking = tuple[str, int, Done]
 _Job = tuple[Callable[..., Any], tuple[Any, ...], Done, bool]

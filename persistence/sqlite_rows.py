@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, groupby
 from typing import Any
 
@@ -13,11 +13,17 @@ from persistence import sqlite_statements as sql
 from persistence.contract import Append, DeadLetterRow, MetricRow, OperationRow
 
 # Of every value that is no text or plain number the driver asks the type for ways to adapt it, and drops an error for
-# each that there is not. These it stores as they are; told so, it asks no more (2 % of a request).
+# each that there is not. These it stores as they are; told so, it asks no more (2 % of a request). The driver has one
+# table for the whole process: what an agent has told it already stays.
 _NOTHING: dict[None, None] = {}
-sqlite3.register_adapter(type(None), _NOTHING.get)  # None for None
-sqlite3.register_adapter(bytes, bytes)
-sqlite3.register_adapter(bool, int)
+_AS_THEY_ARE: tuple[tuple[type[Any], Callable[[Any], Any]], ...] = (
+    (type(None), _NOTHING.get),  # None for None
+    (bytes, bytes),
+    (bool, int),
+)
+for _kind, _adapter in _AS_THEY_ARE:
+    if (_kind, sqlite3.PrepareProtocol) not in sqlite3.adapters:
+        sqlite3.register_adapter(_kind, _adapter)
 
 Row = OperationRow | MetricRow | DeadLetterRow
 

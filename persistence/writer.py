@@ -21,7 +21,7 @@ from persistence.writer_told import Done, Log, Row, tell, tell_rows
 Pause = float | None
 """Seconds to wait unless the writer is stopped; None: until there is something to write, or it is stopped."""
 
-PATIENCE: Final = 3.0
+PATIENCE: Final = 4.0
 """Seconds the store may take to confirm a commit before it counts as gone: a frozen one says nothing for far longer."""
 _LAST_WORDS: Final = 2.0
 
@@ -59,6 +59,8 @@ class Writer(Intake):
         self._thread: threading.Thread | None = None
         self._hurry = threading.Event()
         self._trouble: str | None = None
+        self._silence: str | None = None
+        """What was said of a store that says nothing: the first thing it does say is told as well."""
 
     @property
     def last_error(self) -> str | None:
@@ -82,14 +84,14 @@ class Writer(Intake):
         since = self._asked_at
         if since is None or self._clock() - since < PATIENCE:
             return None
-        return self._trouble or f"it has confirmed nothing for {PATIENCE:g} s"
+        return self._trouble or f"{self._store.kind} has confirmed nothing for {PATIENCE:g} s"
 
     def look(self) -> None:
         """Close the doors when the store says nothing: to be called now and then, from another thread than its own."""
         with self._changed:
             silent = None if self._trouble is not None else self.stalled
             if silent is not None:
-                self._trouble = silent
+                self._trouble = self._silence = silent
         if silent is not None:
             self._log("store_unavailable", level="error", error_message=silent)
 
@@ -242,7 +244,7 @@ class Writer(Intake):
 
     def _unavailable(self, error: StoreUnavailable) -> None:
         self._figures.retries += 1
-        first, self._trouble = self._trouble is None, str(error)
+        first, self._trouble = self._trouble in {None, self._silence}, str(error)
         if first:
             self._log("store_unavailable", level="error", error_message=str(error))
 

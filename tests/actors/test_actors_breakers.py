@@ -66,6 +66,11 @@ def state(execution):
     return execution.stats()["agents"]["patient"]["breaker"]
 
 
+def test_a_refusal_never_says_to_come_again_at_once():
+    """Half a millisecond is a whole one: a delay of none would be no wait."""
+    assert [CircuitOpen("a", left).retry_after for left in (0.0, 0.0004, 0.0012, 2.0)] == [0.001, 0.001, 0.002, 2.0]
+
+
 def test_an_agent_that_fails_again_and_again_is_left_alone_and_tried_later(execution, log):
     """The refusal comes at once, is transient, and says when another try makes sense."""
     patient = Patient()

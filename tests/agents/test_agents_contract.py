@@ -15,7 +15,8 @@ import pytest
 from agent_fixtures import Line, echo, stock
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 from agents import Context, MessageText, agent
 from agents.cache_key import cache_key
@@ -267,6 +268,16 @@ def test_what_cannot_be_json_is_a_violation(value):
     with pytest.raises(ContractViolation) as caught:
         returning(Any).encode(value, max_bytes=MAX)
     assert len(str(caught.value)) < 1000
+
+
+class Loose(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # pydantic's own way
+    a: int
+
+
+def test_no_infinity_hides_in_what_a_type_does_not_name():
+    with pytest.raises(ContractViolation, match="finite"):
+        returning(Loose).encode({"a": 1, "b": math.inf}, max_bytes=MAX)
 
 
 def test_a_model_filled_past_its_own_checks_is_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 import threading
@@ -11,6 +12,7 @@ import pytest
 from gateway_support import FakeSettings
 from test_gateway_wait import until
 
+from gateway.protocol import SENT_ALL
 from gateway.server import HttpServer
 from messages.events import ReplySent
 
@@ -194,3 +196,18 @@ def test_when_too_many_wait_so_the_next_is_answered_that_it_is_accepted(half, ro
         router.emit("c1", ReplySent, text="done", status="completed", **ids)
     assert b"HTTP/1.1 200 " in everything(first) and b"HTTP/1.1 200 " in everything(second)
     until(lambda: waiting(server) == 0)
+
+
+def test_what_is_told_after_the_answer_counts_nobody(server):
+    """The answer waits in a full buffer, and only then the client shuts down its sending side."""
+    door = server.app.state.door
+    told = []
+
+    async def attend():
+        reply = asyncio.get_running_loop().create_future()
+        with door.attending({"extensions": {SENT_ALL: {"call": told.append}}}, reply):
+            reply.cancel()
+
+    asyncio.run(attend())
+    told[0]()
+    assert waiting(server) == 0

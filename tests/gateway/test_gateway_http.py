@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from gateway.access import Access
 from gateway.problems import CODES, markdown
 from messages.inbound import Cancel, Refused, UserMessage
+from persistence.contract import StoreUnavailable
 
 MESSAGES = "/api/v1/conversations/c1/messages"
 JSON = {"content-type": "application/json"}
@@ -454,7 +455,7 @@ def stalled(server, monkeypatch):
     """The store says nothing, and patience is short."""
     monkeypatch.setattr("gateway.doorway.PATIENCE", 0.05)
     monkeypatch.setattr("gateway.doorway._LOOK_EVERY", 0.02)
-    server.app.state.door.stalled = lambda: "it has confirmed nothing for 3 s"
+    server.app.state.door.stalled = lambda: "sqlite has confirmed nothing for 4 s"
     yield
     server.app.state.door.stalled = lambda: None
 
@@ -474,7 +475,7 @@ def test_who_waits_for_a_silent_store_hears_soon_that_nobody_knows(http, router,
     assert time.monotonic() - began < 5
     body = problem(answer, 503, "store_unavailable")
     assert body["outcome"] == "unknown"
-    assert "it has confirmed nothing for 3 s" in body["detail"]
+    assert "sqlite has confirmed nothing for 4 s" in body["detail"]
     assert advice in body["detail"]
 
 
@@ -650,6 +651,38 @@ def test_what_is_no_message_cannot_be_sent_again_but_thrown_away(http, router):
         assert http.post(f"/api/v1/deadletters/{wrong}/replay").status_code in (400, 404), wrong
     problem(http.post("/api/v1/deadletters/2/drop", json={"by": 5}), 400, "invalid_field")
     problem(http.post("/api/v1/deadletters/2/drop", json={"who": "x"}), 400, "invalid_field")
+
+
+def test_a_change_that_the_store_does_not_confirm_says_that_nobody_knows(http, router, told):
+    """It may be done all the same; a message that was accepted stays accepted, whatever becomes of its letter."""
+    said = {"type": "cancel", "conversation_id": "c1"}
+    router.letters = [letter(1, json.dumps(said))]
+    http.post(MESSAGES, json={"text": "x"})
+
+    def gone(_number):
+        raise StoreUnavailable("gone fishing")
+
+    router.drop_dead_letter = gone
+    answer = http.post("/api/v1/deadletters/1/drop")
+    assert problem(answer, 503, "store_unavailable")["outcome"] == "unknown"
+    answer = http.post("/api/v1/deadletters/1/replay")
+    assert (answer.status_code, answer.json()["status"]) == (202, "accepted")
+    assert "gone fishing" in answer.json()["letter"]
+    lines = [(f["action"], f["outcome"]) for event, f in told if event == "operator_action"]
+    assert lines == [("drop", "store_unavailable"), ("replay", "accepted, not removed")]
+
+
+def test_an_accepted_repetition_whose_reply_cannot_be_read_is_accepted(http, router):
+    router.echo = True
+    first = http.post(f"{MESSAGES}?wait=5", json={"text": "x", "message_id": "m"})
+    assert first.json()["type"] == "reply.sent"
+
+    def gone(*_args):
+        raise StoreUnavailable("gone fishing")
+
+    router.events = gone
+    again = http.post(f"{MESSAGES}?wait=5", json={"text": "x", "message_id": "m"})
+    assert (again.status_code, again.json()["message_id"]) == (202, "m")
 
 
 def test_every_change_leaves_a_line_of_who_and_why_whatever_came_of_it(http, router, told):

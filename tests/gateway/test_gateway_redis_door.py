@@ -43,6 +43,14 @@ def redis(server):
 
 
 class TestPubSub:
+    def test_what_may_be_accepted_all_the_same_is_no_dead_letter(self, server, redis):
+        """Sent again from there, it would run twice."""
+        unsure = Refused(code="store_unavailable", detail="nobody knows", uncertain=True)
+        with opened(server, QuickRouter(refusals={"no": [unsure]})) as at:
+            redis.publish("orch:inject:c1", "no")
+            until(lambda: at.names("message_refused"), "the refusal")
+            assert not at.letters
+
     def test_json_msgpack_and_text_are_taken(self, server, redis):
         with opened(server) as at:
             redis.publish("orch:inject", body("as JSON"))

@@ -91,6 +91,16 @@ while True:
 """
 
 
+def test_an_adapter_that_an_agent_has_told_the_driver_stays():
+    """The driver has one table for the whole process."""
+    code = (
+        "import sqlite3; sqlite3.register_adapter(bool, 'ny'.__getitem__); import persistence.sqlite_store;"
+        "print(sqlite3.connect(':memory:').execute('SELECT ?', (True,)).fetchone())"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout == "('y',)\n"
+
+
 def test_nothing_acknowledged_is_lost_when_the_process_is_killed(path):
     acknowledged = 0
     for kill_after in (1, 7, 23, 40):

@@ -554,7 +554,7 @@ class TestSilence:
         now[0] += 0.1
         writer.look()
         writer.look()
-        assert writer.stalled == writer.last_error == "it has confirmed nothing for 3 s"
+        assert writer.stalled == writer.last_error == f"{writer._store.kind} has confirmed nothing for 4 s"
         store.gate.set()
         assert outcomes.wait(1) == [Committed("a", 1)]
         assert (writer.stalled, writer.last_error) == (None, None)
@@ -563,6 +563,30 @@ class TestSilence:
         writer.look()
         assert writer.available, "an idle writer waits for nobody"
         assert writer.stop(SOON)
+
+    def test_what_a_silent_store_says_at_last_is_logged_too(self, store, log):
+        """Else nobody would learn why it was silent."""
+        now, outcomes = [100.0], Outcomes()
+        writer = Writer(store, log=log, clock=lambda: now[0], retry=(0.001, 0.004))
+        answers = iter(["database is locked"] * 2)
+
+        def away(_batch, _rows):
+            reason = next(answers, None)
+            if reason is not None:
+                now[0] += 100.0
+                writer.look()
+                raise StoreUnavailable(reason)
+
+        store.trouble = away
+        writer.submit(step("a"), outcomes)
+        writer.start()
+        assert outcomes.wait(1) == [Committed("a", 1)]
+        assert writer.stop(SOON)
+        said = [fields["error_message"] for event, fields in log.lines if event == "store_unavailable"]
+        assert [text.rpartition(" for ")[0] or text for text in said] == [
+            f"{store.kind} has confirmed nothing",
+            "database is locked",
+        ]
 
     def test_a_store_that_is_away_counts_from_the_first_try_on(self, store, log):
         now, outcomes = [100.0], Outcomes()
