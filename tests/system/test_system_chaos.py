@@ -65,7 +65,7 @@ def broken(defect, kills=KILLS, seed=5):
 
 def test_a_daemon_that_runs_finished_nodes_again_is_found_out():
     """The judge is able to fail."""
-    outcome = broken("forgetful")
+    outcome = broken("forgetful", kills=5)
     assert not outcome.verdict.held
     assert summary(outcome)["redone"] > 0
 
