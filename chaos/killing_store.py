@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from chaos import ledger
 from chaos.boundaries import COMMITS, Kill
-from persistence.contract import Append, Committed, DeadLetterRow, Loaded, MetricRow, OperationRow, Outcome, Store
+from persistence.contract import Append, Committed, Loaded, Outcome, Row, Store
 
 _TELLING: Final = 0.003
 """Seconds within which those who wait for a commit are told: `told` falls somewhere in them."""
@@ -69,9 +69,7 @@ class KillingStore:
         with self._around(set() if self._unfinished else {"waking"}):
             return self._inner.absent(conversation_ids)
 
-    def commit(
-        self, batch: Sequence[Append], rows: Sequence[OperationRow | MetricRow | DeadLetterRow] = ()
-    ) -> list[Outcome]:
+    def commit(self, batch: Sequence[Append], rows: Sequence[Row] = ()) -> list[Outcome]:
         """Commit; a boundary by what the batch holds."""
         kinds = {kind for append in batch for kind in kinds_of(append)}
         if batch:

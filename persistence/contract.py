@@ -172,6 +172,10 @@ class DeadLetterRow:
     """Why it cannot be read as it was written, if so; then the rest is what can be shown of it."""
 
 
+Row = OperationRow | MetricRow | DeadLetterRow
+"""What rides along with a commit."""
+
+
 @frozen
 class EntryRow:
     """One journaled step as it is stored."""
@@ -316,9 +320,7 @@ class Store(Protocol):
 
     # Writing (one thread)
 
-    def commit(
-        self, batch: Sequence[Append], rows: Sequence[OperationRow | MetricRow | DeadLetterRow] = ()
-    ) -> list[Outcome]:
+    def commit(self, batch: Sequence[Append], rows: Sequence[Row] = ()) -> list[Outcome]:
         """Apply a batch in order, durably, with one synchronisation; one outcome per append, in order.
 
         `rows` ride along. Raises `StoreUnavailable` (nothing was applied, try the same batch again; if the outcome is

@@ -24,11 +24,11 @@ from persistence.contract import (
     Outcome,
     OwnershipLost,
     ResultRow,
+    Row,
     StoreHealth,
     StoreMark,
 )
 
-Row = OperationRow | MetricRow | DeadLetterRow
 _FOREVER = 2**62
 
 

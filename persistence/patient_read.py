@@ -38,8 +38,9 @@ class PatientRead(Generic[T]):
                 self._asked.put(found)
             if self._thread is None:
                 # A daemon thread: one that hangs must not keep the process alive.
-                self._thread = threading.Thread(target=self._run, name="patient-read", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="patient-read", daemon=True)
+                thread.start()  # where the machine gives none, the next call tries again
+                self._thread = thread
         try:
             return found.result(self._within)
         except TimeoutError:

@@ -9,9 +9,8 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from persistence.contract import Append, DeadLetterRow, MemoryRow, MetricRow, OperationRow
+from persistence.contract import Append, DeadLetterRow, MemoryRow, MetricRow, OperationRow, Row
 
-Row = OperationRow | MetricRow | DeadLetterRow
 Fields = dict[str, Any]
 Argument = bytes | None
 

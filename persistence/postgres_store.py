@@ -13,13 +13,22 @@ import psycopg
 
 from persistence import migrations
 from persistence import postgres_statements as sql
-from persistence.contract import Append, AppendRefused, Committed, Outcome, StoreHealth, StoreMark, StoreUnavailable
-from persistence.postgres_cleanup import clean
+from persistence.contract import (
+    Append,
+    AppendRefused,
+    Committed,
+    Outcome,
+    Row,
+    StoreHealth,
+    StoreMark,
+    StoreUnavailable,
+)
 from persistence.postgres_connection import Connection, connect_options
 from persistence.postgres_migrations import applied, check_version, exists
 from persistence.postgres_ownership import PostgresOwnership
-from persistence.postgres_rows import FORMATS, Row, arguments, columns, same_entry, size
+from persistence.postgres_rows import FORMATS, arguments, columns, same_entry, size
 from persistence.postgres_words import unavailable
+from persistence.sql_cleanup import Statements, clean
 
 _REMEMBERED = 100_000
 """Conversations whose newest sequence number is kept in memory, so that most appends need no look-up."""
@@ -27,6 +36,9 @@ _LARGEST_COMMIT = 512 << 20
 """Bytes; what is above a gigabyte the server does not take as one message: it ends the connection, every time."""
 _LAST_WORDS = 2.0
 """Seconds that closing waits for the server's answers."""
+
+
+_CLEANUP = Statements(sql.CLEANUP, sql.TRIMMABLE, sql.TRIM, sql.TRIMMED, argument=list)
 
 
 class PostgresStore(PostgresOwnership):
@@ -155,8 +167,8 @@ class PostgresStore(PostgresOwnership):
     def cleanup(self, now: int, *, keep_journal_ms: int, keep_logs_ms: int, keep_inbox_ms: int) -> dict[str, int]:
         """Delete expired rows, a bounded number of each table per call."""
         return clean(
-            self._change,
-            self._transact,
+            _CLEANUP,
+            lambda work: self._transact(lambda writer, _: work(writer.execute)),
             journal=now - keep_journal_ms,
             logs=now - keep_logs_ms,
             inbox=now - keep_inbox_ms,

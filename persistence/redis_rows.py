@@ -15,14 +15,13 @@ from persistence.contract import (
     EntryRow,
     InboxRow,
     MemoryRow,
-    MetricRow,
     OperationRow,
     ResultRow,
+    Row,
 )
 from persistence.damage import dead_letter
 
 Argument = bytes | str | int
-Row = OperationRow | MetricRow | DeadLetterRow
 
 _LARGEST = 2**63
 

@@ -25,6 +25,7 @@ from persistence.contract import (
     Committed,
     Outcome,
     OwnershipLost,
+    Row,
     StoreError,
     StoreHealth,
     StoreIncompatible,
@@ -74,7 +75,7 @@ class RedisStore(RedisReads):
         self._epoch = 0
         self._number = 0
         self._acknowledged = 0
-        self._unsure: tuple[list[Append], list[rows.Row]] | None = None
+        self._unsure: tuple[list[Append], list[Row]] | None = None
         self._lost: str | None = None
         self._closing = threading.Event()
         self._renewer: threading.Thread | None = None
@@ -163,7 +164,7 @@ class RedisStore(RedisReads):
 
     # Writing
 
-    def commit(self, batch: Sequence[Append], rows_: Sequence[rows.Row] = ()) -> list[Outcome]:
+    def commit(self, batch: Sequence[Append], rows_: Sequence[Row] = ()) -> list[Outcome]:
         """Apply a batch in one script."""
         with self._write_lock:
             asked = list(batch), list(rows_)

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from persistence import sqlite_statements as sql
-from persistence.contract import Append, DeadLetterRow, MetricRow, OperationRow
+from persistence.contract import Append, MetricRow, OperationRow, Row
 
 # Of every value that is no text or plain number the driver asks the type for ways to adapt it, and drops an error for
 # each that there is not. These it stores as they are; told so, it asks no more (2 % of a request). The driver has one
@@ -24,8 +24,6 @@ _AS_THEY_ARE: tuple[tuple[type[Any], Callable[[Any], Any]], ...] = (
 for _kind, _adapter in _AS_THEY_ARE:
     if (_kind, sqlite3.PrepareProtocol) not in sqlite3.adapters:
         sqlite3.register_adapter(_kind, _adapter)
-
-Row = OperationRow | MetricRow | DeadLetterRow
 
 
 def write_steps(writer: sqlite3.Connection, appends: Sequence[Append]) -> None:

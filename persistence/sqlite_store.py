@@ -22,16 +22,17 @@ from persistence.contract import (
     Committed,
     Outcome,
     OwnershipLost,
+    Row,
     StoreHealth,
     StoreMark,
     StoreUnavailable,
 )
-from persistence.sqlite_cleanup import clean
+from persistence.sql_cleanup import Statements, clean
 from persistence.sqlite_connection import cannot_open, connect, unavailable
 from persistence.sqlite_file import identity, lock, make_private, size, unlock
 from persistence.sqlite_migrations import applied, apply_missing, check_version
 from persistence.sqlite_reads import SqliteReads
-from persistence.sqlite_rows import Row, write_rows, write_steps
+from persistence.sqlite_rows import write_rows, write_steps
 
 T = TypeVar("T")
 
@@ -42,6 +43,9 @@ _PAGE = 8_192
 _OF_A_ROW = ("SQLITE_CONSTRAINT", "SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_RANGE")
 """Errors that a row brings about, every time. Any other (full, locked, corrupt, a table gone) is the world's: the same
 batch is tried again, and nobody's step is refused for it."""
+
+
+_CLEANUP = Statements(sql.CLEANUP, sql.TRIMMABLE, sql.TRIM, sql.TRIMMED, argument=json.dumps)
 
 
 class SqliteStore(SqliteReads):
@@ -182,8 +186,8 @@ class SqliteStore(SqliteReads):
     def cleanup(self, now: int, *, keep_journal_ms: int, keep_logs_ms: int, keep_inbox_ms: int) -> dict[str, int]:
         """Delete expired rows, a bounded number of each table per call."""
         return clean(
-            self._change,
-            self._transact,
+            _CLEANUP,
+            lambda work: self._transact(lambda writer: work(writer.execute)),
             journal=now - keep_journal_ms,
             logs=now - keep_logs_ms,
             inbox=now - keep_inbox_ms,

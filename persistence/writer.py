@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Final
 
-from persistence.contract import Append, AppendRefused, Outcome, OwnershipLost, Store, StoreUnavailable
+from persistence.contract import Append, AppendRefused, Outcome, OwnershipLost, Row, Store, StoreUnavailable
 from persistence.writer_intake import Intake
 from persistence.writer_rows_apart import write_apart
-from persistence.writer_told import Done, Log, Row, tell, tell_rows
+from persistence.writer_told import Done, Log, tell, tell_rows
 
 Pause = float | None
 """Seconds to wait unless the writer is stopped; None: until there is something to write, or it is stopped."""

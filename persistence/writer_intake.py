@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from itertools import repeat
 from typing import Any, Final, TypeVar
 
-from persistence.contract import Append, AppendRefused, DeadLetterRow, MetricRow, OperationRow
+from persistence.contract import Append, AppendRefused, DeadLetterRow, MetricRow, OperationRow, Row
 from persistence.writer_figures import Figures
-from persistence.writer_told import Done, Log, Row, RowDone, tell, tell_decided
+from persistence.writer_told import Done, Log, RowDone, tell, tell_decided
 
 T = TypeVar("T")
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from persistence.contract import OwnershipLost, Store, StoreUnavailable
-from persistence.writer_told import Row
+from persistence.contract import OwnershipLost, Row, Store, StoreUnavailable
 
 _FAILURES: Final = 50
 """Commits that may fail in the search for rows that cannot be stored: one among all of a commit takes eleven."""

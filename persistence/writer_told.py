@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from persistence.contract import DeadLetterRow, MetricRow, OperationRow, Outcome
+from persistence.contract import Outcome, Row
 
 Done = Callable[[Outcome], None]
-Row = OperationRow | MetricRow | DeadLetterRow
 RowDone = Callable[[bool], None]
 """Told from the writer's thread that a row is durable, or that it was dropped; not told when the daemon ends first."""
 Log = Callable[..., None]
