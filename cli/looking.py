@@ -119,6 +119,8 @@ def dead_letters(
             json_line(answer)
         elif replay is not None:
             words(f"sent again: {answer['conversation_id']}, message {answer.get('message_id', 'without an id')}")
+            if "letter" in answer:
+                words(answer["letter"])
         else:
             words(f"dropped: {drop}")
         return

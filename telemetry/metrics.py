@@ -185,7 +185,8 @@ class _Mover:
     def shown(self) -> list[tuple[tuple[str, ...], list[float]]]:
         """Return labels and tallies as of this moment."""
         with self._lock:
-            return [(labels, list(tally)) for labels, tally in self._shown.items()]
+            # A copy: what logs when the collector lets go of it may come meanwhile, with labels of its own.
+            return [(labels, list(tally)) for labels, tally in self._shown.copy().items()]
 
     def _found(self, fields: Mapping[str, Any]) -> list[float] | None:
         try:

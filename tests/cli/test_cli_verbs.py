@@ -30,6 +30,7 @@ from messages.events import MessageAccepted, NodeFailed, NodeRetrying, NodeStart
 from messages.failure import Failure
 from messages.inbound import Refused
 from messages.plan import NodeSpec
+from persistence.contract import StoreUnavailable
 
 ROOT = Path(__file__).parents[2]
 
@@ -295,6 +296,21 @@ def test_dead_letters_are_sent_again_or_thrown_away(orch, router):
     assert router.letters == []
     assert orch("deadletters", "--drop", "2").exit_code == 3
     assert orch("deadletters", "--drop", "2", "--replay", "1").exit_code == 2
+
+
+def test_a_dead_letter_that_was_sent_again_and_is_still_there_is_told(orch, router):
+    """Whoever sent it must drop it, or it may be sent once more."""
+    said = json.dumps({"type": "user_message", "conversation_id": "c1", "text": "hello"})
+    router.letters = [{"id": 1, "at": "t", "address": "/x", "kind": "k", "reason": "late", "body": said}]
+
+    def gone(_number):
+        raise StoreUnavailable("gone fishing")
+
+    router.drop_dead_letter = gone
+    again = orch("deadletters", "--replay", "1")
+    assert again.exit_code == 0
+    assert "sent again: c1" in again.stderr
+    assert "gone fishing" in again.stderr
 
 
 def test_ctrl_c_is_130(orch, monkeypatch):

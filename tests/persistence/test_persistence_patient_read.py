@@ -41,6 +41,18 @@ def test_one_that_hangs_is_asked_once_however_many_ask() -> None:
     assert next(value for value in iter(read, "never") if value is not None) >= 1
 
 
+def test_where_there_is_no_thread_the_next_call_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    read = PatientRead(lambda: 7, within=10)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none)
+        with pytest.raises(RuntimeError):
+            read()
+    assert read() == 7
+
+
 def test_one_thread_asks_for_all_and_ends_when_told_to() -> None:
     """Stores keep a connection for each thread that has ever asked."""
     askers: list[threading.Thread] = []
