@@ -16,6 +16,8 @@ from messages.events import AgentProgress, Event, MessageAccepted, PhaseChanged,
 from messages.inbound import Accepted, Answer, Refused, UserMessage
 from persistence.contract import ConversationRow, StoreUnavailable
 
+MESSAGES = "/api/v1/conversations/c1/messages"
+
 
 @dataclass
 class FakeSettings:
@@ -200,3 +202,23 @@ class FakeRouter:
 
 def row(conversation_id: str, at: int, phase: str = "completed") -> ConversationRow:
     return ConversationRow(conversation_id, phase, 3, False, None, at, at)  # a record's field
+
+
+def problem(response, status, code, field=None):
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    body = response.json()
+    assert (response.status_code, body["status"], body["code"]) == (status, status, code), body
+    assert body["type"] and body["title"] and body["detail"]
+    if field is not None:
+        assert body["field"] == field
+    return body
+
+
+def routes(server):
+    for path, operations in server.app.openapi()["paths"].items():
+        for method in operations:
+            yield method.upper(), path.replace("{conversation_id}", "c1").replace("{number}", "1")
+
+
+def letter(number, body, kind="user_message"):
+    return {"id": number, "at": "t", "address": "orch:inject", "reason": "r", "kind": kind, "body": body}

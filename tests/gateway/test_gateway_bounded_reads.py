@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from test_gateway_http import problem
+from gateway_support import problem
 from test_gateway_wait import in_background, until
 
 from persistence.contract import Append, MemoryRow

@@ -5,9 +5,8 @@ from __future__ import annotations
 import socket
 
 import pytest
-from gateway_support import FakeSettings
+from gateway_support import FakeSettings, letter, problem, routes
 from pydantic import SecretStr
-from test_gateway_http import letter, problem, routes
 
 EVENTS = "/api/v1/conversations/c1/events"
 SSE = {"accept": "text/event-stream"}

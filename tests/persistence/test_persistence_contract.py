@@ -42,3 +42,8 @@ class TestContract(StoreContract):
     @pytest.fixture(params=WORLDS)
     def world(self, request: pytest.FixtureRequest, tmp_path: Path) -> World:
         return WORLDS[request.param](tmp_path)
+
+
+def test_two_stores_on_the_same_data_are_two_owners():
+    data = MemoryData()
+    assert (MemoryStore(data).open("one"), MemoryStore(data).open("two")) == (1, 2)
