@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Final
@@ -73,8 +74,21 @@ def build_app(commands: Commands) -> typer.Typer:
     return app
 
 
+def _fill_closed_streams() -> None:
+    """Put the null device where a standard stream was closed (`orch status >&-`), as whoever closed it wants nothing.
+
+    Else the next file opened, the store's say, would get its number, and whatever writes to stdout would write there.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(null, null == number)  # else something that was imported has taken the number
+            setattr(sys, name, os.fdopen(null, "r" if number == 0 else "w", encoding="utf-8"))
+
+
 def main(commands: Commands, arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
+    _fill_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):
             # A terminal that cannot show a character shows its code instead of ending the program.

@@ -11,7 +11,7 @@ from typing import ParamSpec
 import typer
 
 from cli import exit_codes
-from cli.terminal import words
+from cli.terminal import NotPrinted, words
 from config import ConfigError
 from gateway.client import Problem, Unreachable
 
@@ -50,11 +50,20 @@ def run(function: Callable[[], int | None]) -> int:
         words("")
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough (`orch events c1 | head`). What is still buffered goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has seen enough (`orch events c1 | head`).
+        _print_nowhere()
         return exit_codes.DONE
+    except NotPrinted as error:
+        _print_nowhere()
+        words(f"error: the result could not be printed: {error}")
+        return exit_codes.FAILED
+
+
+def _print_nowhere() -> None:
+    """Let what is still buffered for stdout go nowhere: the interpreter writes it at its end, and would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _each(problem: Problem) -> list[str]:
     found = problem.body.get("problems") or []
-    return [f"- {p.get('node') or p.get('where') or ''}: {p.get('detail') or p}".replace("- : ", "- ") for p in found]
+    return [f"- {p['where']}: {p['problem']}" for p in found]

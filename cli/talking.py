@@ -14,7 +14,7 @@ from cli import exit_codes
 from cli.commands import Commands
 from cli.options import Conversation, Json, client_for, duration, token_of
 from cli.rendering import event_line
-from cli.terminal import json_line, result, words
+from cli.terminal import json_line, result, safe, words
 from config import Settings, load_settings
 from gateway.client import DaemonClient, Problem
 
@@ -139,11 +139,16 @@ def _read() -> str | None:
         return None
 
 
-def _plan(path: Path) -> Any:
+def _plan(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise typer.BadParameter(f"--plan {path}: {error}") from None
+        plan = json.loads(path.read_text(encoding="utf-8"))
+        # Python reads more than JSON holds: NaN, numbers beyond every float, halves of surrogate pairs.
+        json.dumps(plan, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, OSError, RecursionError) as error:
+        raise typer.BadParameter(f"--plan {safe(path)}: {safe(error)}") from None
+    if not isinstance(plan, dict):
+        raise typer.BadParameter(f"--plan {safe(path)}: a plan is one JSON object")
+    return plan
 
 
 def _outcome(reply: dict[str, Any]) -> int:

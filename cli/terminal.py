@@ -22,6 +22,10 @@ _PLAIN_WIDTH: Final = 10_000
 """Columns where there is no terminal: nothing is cut or wrapped, so that `grep` sees whole lines."""
 
 
+class NotPrinted(Exception):
+    """Stdout does not take the result: a full disk, say. The text says why."""
+
+
 def safe(text: object) -> str:
     """Return `text` without anything a terminal would obey."""
     return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", str(text))
@@ -34,10 +38,15 @@ def one_line(text: object, limit: int = 200) -> str:
 
 
 def result(*texts: str) -> None:
-    """Print lines to stdout."""
-    for text in texts:
-        sys.stdout.write(safe(text) + "\n")
-    sys.stdout.flush()
+    """Print lines to stdout. Raises `NotPrinted`, or `BrokenPipeError` when the reader has seen enough."""
+    try:
+        for text in texts:
+            sys.stdout.write(safe(text) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise NotPrinted(error.strerror) from error
 
 
 def words(*texts: str) -> None:

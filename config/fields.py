@@ -75,6 +75,14 @@ def pattern(expression: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def utf8_path(value: Path) -> Path:
+    """Refuse a path that no text can name: drivers are given paths as addresses, in UTF-8."""
+    if "\0" in str(value):
+        raise ValueError("a NUL character")
+    str(value).encode()  # UnicodeEncodeError is a ValueError
+    return value
+
+
 def address(value: object) -> object:
     """Check `HOST:PORT`; 0 lets the system pick the port."""
     if not isinstance(value, str):

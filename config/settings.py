@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.agent_table import AgentTable
@@ -31,6 +31,7 @@ from config.fields import (
     address,
     off,
     pattern,
+    utf8_path,
 )
 
 
@@ -53,7 +54,7 @@ class Settings(BaseSettings):
 
     config: Annotated[Path | None, About("path")] = None
     """The TOML file; a named one must exist, `./orchestrator.toml` is read when it is there."""
-    data_dir: Annotated[Path, About("path")] = Path("var")
+    data_dir: Annotated[Path, AfterValidator(utf8_path), About("path"), Accepts("a path, in UTF-8")] = Path("var")
     """Directory of the SQLite file `orchestrator.db`, relative to the working directory."""
     url: Annotated[str | None, About("URL"), pattern(r"https?://\S+"), Accepts("http://HOST:PORT")] = None
     """The daemon that verbs talk to; the address of `http_bind` when absent."""

@@ -254,6 +254,9 @@ def _reaching(url: str) -> Iterator[None]:
         yield
     except (httpx2.TransportError, httpx2.InvalidURL, httpx2.DecodingError) as error:
         raise Unreachable(f"no daemon answers at {url}: {error or type(error).__name__}") from error
+    except UnicodeEncodeError:
+        # A command line's bytes that are no UTF-8 come as lone surrogates, which nothing can be sent with.
+        raise Problem("invalid_field", "a text is not valid Unicode: it holds bytes that are no UTF-8", 400) from None
 
 
 def _checked(response: httpx2.Response) -> dict[str, Any]:

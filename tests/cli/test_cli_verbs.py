@@ -206,8 +206,17 @@ def test_send_takes_a_plan_from_a_file(orch, router, tmp_path):
     (tmp_path / "plan.json").write_text('{"answer": "ready"}')
     assert orch("send", "c1", "x", "--plan", "plan.json").exit_code == 0
     assert router.submitted[0].plan.answer == "ready"
-    (tmp_path / "plan.json").write_text("{")
-    assert orch("send", "c1", "x", "--plan", "plan.json").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "null", "[]", '{"answer": NaN}', '{"answer": 1e999}', '{"answer": "\\ud800"}', "[" * 100_000]
+)
+def test_a_file_that_is_no_plan_is_a_usage_error_and_nothing_is_sent(orch, router, tmp_path, text):
+    (tmp_path / "plan.json").write_text(text)
+    result = orch("send", "c1", "x", "--plan", "plan.json")
+    assert result.exit_code == 2
+    assert "plan.json" in result.stderr
+    assert router.submitted == []
 
 
 @pytest.mark.parametrize(
@@ -223,11 +232,11 @@ def test_send_takes_a_plan_from_a_file(orch, router, tmp_path):
     ],
 )
 def test_refusals_have_their_exit_codes(orch, router, refusal, expected):
-    router.refuse = Refused(code=refusal, detail="because", problems=({"node": "a", "detail": "wrong"},))
+    router.refuse = Refused(code=refusal, detail="because", problems=({"where": "nodes.a", "problem": "wrong"},))
     result = orch("send", "c1", "x")
     assert (result.exit_code, result.stdout) == (expected, "")
     assert "because" in result.stderr and refusal in result.stderr
-    assert ("- a: wrong" in result.stderr) is True
+    assert result.stderr.endswith("- nodes.a: wrong\n")
 
 
 def test_every_code_of_the_daemon_has_a_known_exit_code():
@@ -532,17 +541,68 @@ def test_texts_are_made_safe_for_terminals():
     assert "\x1b" not in event_line({"seq": 1, "type": "t", "text": "\x1b[2J", "data": {"k": "\x9b2J"}})
 
 
+PROGRAM = (
+    "import sys; from cli import Commands, main; none = lambda *a, **k: 0; "
+    "sys.exit(main(Commands(none, none, none, none, none, none)))"
+)
+"""The command line without a daemon behind it, as a process."""
+NO_UTF8 = "caf\udce9"
+"""What Python makes of a command line's bytes that are no UTF-8."""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("send", "c1", NO_UTF8), ("cancel", "c1", "--reason", NO_UTF8), ("conversations", "--where", f"phase={NO_UTF8}")],
+    ids=lambda arguments: arguments[0],
+)
+def test_bytes_that_are_no_utf8_are_a_usage_error_in_words(orch, arguments):
+    result = orch(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "error: a text is not valid Unicode: it holds bytes that are no UTF-8 (invalid_field)\n"
+
+
+def test_a_line_that_is_no_utf8_does_not_end_the_chat(server, router, tmp_path):
+    router.echo = True
+    done = _real("chat", "c1", url=server.url, cwd=tmp_path, input=b"caf\xe9\nhello\n", capture_output=True)
+    assert done.returncode == 0
+    assert b"no UTF-8" in done.stderr
+    assert [message.text for message in router.submitted] == ["hello"]
+
+
+@pytest.mark.parametrize(("verb", "expected"), [(("conversations",), 0), (("show", "nope"), 3), (("chat", "c2"), 0)])
+def test_closed_standard_streams_change_no_exit_code(server, router, tmp_path, verb, expected):
+    """As `orch show nope <&- >&- 2>&-` does."""
+    shut = _real(*verb, url=server.url, cwd=tmp_path, preexec_fn=lambda: [os.close(number) for number in range(3)])
+    assert shut.returncode == expected
+
+
+def test_a_result_that_cannot_be_printed_is_a_failure_in_words(server, router, tmp_path):
+    with Path("/dev/full").open("wb") as full:
+        done = _real("status", url=server.url, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr == b"error: the result could not be printed: No space left on device\n"
+
+
+def _real(*arguments, url, cwd, **options):
+    """Run the program as a process."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("ORCHESTRATOR_")}
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        env={**environment, "PYTHONPATH": str(ROOT), "ORCHESTRATOR_URL": url},
+        cwd=cwd,
+        timeout=30,
+        check=False,
+        **options,
+    )
+
+
 def test_a_reader_that_has_seen_enough_ends_the_program_quietly(server, router, tmp_path):
     """As a real process: `orch events c1 | head -1`."""
     for _ in range(3_000):
         router.tick("c1")
-    program = (
-        "import sys; from cli import Commands, main; none = lambda *a, **k: 0; "
-        "sys.exit(main(Commands(none, none, none, none, none, none)))"
-    )
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ORCHESTRATOR_")}
     process = subprocess.Popen(
-        [sys.executable, "-c", program, "events", "c1", "--url", server.url],
+        [sys.executable, "-c", PROGRAM, "events", "c1", "--url", server.url],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**environment, "PYTHONPATH": str(ROOT)},

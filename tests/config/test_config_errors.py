@@ -57,6 +57,7 @@ def test_a_bad_value_is_named_with_its_source_and_the_accepted_form(tmp_path, na
         "max_retries = []",
         "trace_all = 7",
         "data_dir = 3",
+        'data_dir = "a\\u0000b"',
         "agents_from = [1]",
         "agent_timeout = inf",
         "retry_base = nan",
