@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from actors.dead_letters import DeadLetter
 from actors.system import ActorSystem
-from gateway.redis_payload import Letter
+from gateway.redis_payload import MAX_WORDS, Letter
 from messages.agent import RunNode
 from messages.conversation import Submit
 from messages.failure import clip
@@ -57,7 +57,9 @@ class Burial:
             written = message.written
             reason, kind, message = f"{message.code}: {message.detail}", message.kind, message.content
         at = self._system.clock.now_ms()
-        row = DeadLetterRow(at=at, address=address, reason=clip(reason), kind=kind, body=letter_body(message))
+        row = DeadLetterRow(
+            at=at, address=address, reason=clip(reason, MAX_WORDS), kind=kind, body=letter_body(message)
+        )
         taken = self._writer.submit_row(row, written)
         if not taken and written is None:  # what comes again is no loss
             self._log("dead_letter_lost", address=address, reason=row.reason, kind=kind, size=len(row.body))

@@ -23,8 +23,10 @@ from gateway.ports import FrontDoor, Log, Unsubscribe
 from gateway.redis_catchup import CatchUp
 from gateway.redis_link import Link
 from gateway.redis_passing import Failure, pass_on
+from gateway.redis_payload import MAX_WORDS, in_words
 from messages.base import CONVERSATION_ID_PATTERN
 from messages.events import Event, MessageRefused
+from messages.failure import clip
 from messages.inbound import Refused
 from persistence.contract import StoreUnavailable
 
@@ -104,7 +106,7 @@ class Publisher:
                 conversation_id=conversation_id,
                 message_id=message_id or "",
                 code=refused.code,
-                reason=refused.detail[:500].encode("utf-8", "replace").decode(),
+                reason=clip(in_words(refused), MAX_WORDS),
             )
         )
 

@@ -8,13 +8,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from messages.inbound import Cancel, Pause, Resume, UserMessage
+from messages.inbound import Cancel, Pause, Refused, Resume, UserMessage
 from messages.wire import WireError, decode, decode_object, validate
 
 Inbound = UserMessage | Cancel | Pause | Resume
 
 FIELD = b"message"
 """The one field of an entry of the inbox stream."""
+MAX_WORDS = 10_000
+"""Characters that are told of why a message was refused: a plan's problems, 100 at most, have room."""
 _SHOWN = 32_768
 """Bytes of an unreadable message that are kept."""
 
@@ -36,6 +38,12 @@ class Letter:
     """True when it may be declined now: the stream still has it."""
     written: Callable[[bool], None] | None = None
     """Told, from any thread, that it is in the store, or that the store could not take it."""
+
+
+def in_words(refused: Refused) -> str:
+    """Return why a message was refused, each problem of a plan named: no answer over Redis has room for a list."""
+    problems = "; ".join(f"{problem['where']}: {problem['problem']}" for problem in refused.problems)
+    return f"{refused.detail}: {problems}" if problems else refused.detail
 
 
 def from_channel(data: bytes, conversation_id: str | None, *, max_bytes: int) -> Inbound:

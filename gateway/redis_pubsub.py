@@ -11,7 +11,7 @@ from redis import Redis
 
 from gateway.ports import FrontDoor, Log
 from gateway.redis_link import Link
-from gateway.redis_payload import Inbound, Letter, from_channel, readable
+from gateway.redis_payload import Inbound, Letter, from_channel, in_words, readable
 from gateway.redis_ports import Bury, Expect, Tell
 from messages.inbound import Answer, Refused
 from messages.wire import WireError
@@ -137,12 +137,12 @@ class Listener:
             message_id=message_id,
             door="redis",
             code=refused.code,
-            reason=refused.detail[:500],
+            reason=in_words(refused)[:500],
         )
         kind = "unreadable" if message is None else message.type
         content = readable(data) if message is None else message
         if not refused.uncertain:  # else it may be recorded: sent again from its dead letter, it would run twice
-            self._bury(Letter(address[:300], refused.code, refused.detail, kind, content))
+            self._bury(Letter(address[:300], refused.code, in_words(refused), kind, content))
         if conversation_id is not None:
             self._tell(conversation_id, message_id, refused)
 

@@ -9,7 +9,7 @@ from functools import partial
 from redis import Redis
 
 from gateway.ports import Log
-from gateway.redis_payload import FIELD, Inbound, Letter, readable
+from gateway.redis_payload import FIELD, Inbound, Letter, in_words, readable
 from gateway.redis_ports import Bury, Tell
 from gateway.redis_stream import InboxStream
 from messages.inbound import Refused
@@ -52,7 +52,7 @@ class Settling:
         kind = "unreadable" if message is None else message.type
         raw = fields.get(FIELD)
         content = message if message is not None else readable(raw if raw is not None else repr(fields).encode())
-        letter = Letter(address, answer.code, answer.detail, kind, content, True, partial(self._note, entry_id))
+        letter = Letter(address, answer.code, in_words(answer), kind, content, True, partial(self._note, entry_id))
         self._buried.add(entry_id)  # before it is handed over: it may be written at once
         if not self._bury(letter):
             self._buried.discard(entry_id)
@@ -66,7 +66,7 @@ class Settling:
             message_id=message_id,
             door="redis",
             code=answer.code,
-            reason=answer.detail[:500],
+            reason=in_words(answer)[:500],
         )
         if conversation_id is not None:
             self._tell(conversation_id, message_id, answer)

@@ -95,11 +95,24 @@ class TestPubSub:
             ids = {message.message_id for message in at.router.submitted}
             assert f"inbox-{entry_id}" in ids
 
-
-def take(events, heard):
-    message = events.get_message(ignore_subscribe_messages=True, timeout=0.1)
-    if message is not None:
-        heard.append(json.loads(message["data"]))
+    def test_a_refused_plan_s_problems_are_all_named_in_the_answer_the_letter_and_the_log(self, server, redis):
+        problems = (
+            {"where": "nodes.a.agent", "problem": "there is no agent 'x'"},
+            {"where": "nodes.b", "problem": "p"},
+        )
+        refused = Refused(code="invalid_plan", detail="2 problem(s) in the plan", problems=problems)
+        words = "2 problem(s) in the plan: nodes.a.agent: there is no agent 'x'; nodes.b: p"
+        with opened(server, QuickRouter(refusals={"no": [refused, refused]})) as at, redis.pubsub() as events:
+            events.subscribe("orch:events:c1")
+            redis.publish("orch:inject:c1", "no")
+            until(lambda: len(at.letters) == 1, "the first")
+            redis.xadd("orch:inbox", {"message": body("no")})
+            until(lambda: len(at.letters) == 2, "the second")
+            heard = []
+            until(lambda: len(heard) == 2 or take(events, heard), "two refusals")
+            assert [event["reason"] for event in heard] == [words, words]
+            assert [letter.detail for letter in at.letters] == [words, words]
+            assert [told["reason"] for told in at.names("message_refused")] == [words, words]
 
     def test_messages_that_are_never_answered_do_not_shut_the_door(self, server, redis, monkeypatch):
         monkeypatch.setattr(redis_pubsub, "MAX_OPEN", 3)
@@ -113,6 +126,12 @@ def take(events, heard):
             monkeypatch.setattr(redis_pubsub, "ANSWER_WITHIN", 0.0)
             redis.publish("orch:inject:c1", "room again")
             until(lambda: at.router.texts == ["room again"], "taken")
+
+
+def take(events, heard):
+    message = events.get_message(ignore_subscribe_messages=True, timeout=0.1)
+    if message is not None:
+        heard.append(json.loads(message["data"]))
 
 
 class TestStream:
