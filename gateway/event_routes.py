@@ -19,6 +19,11 @@ AFTER = whole("after", 0, 0, MAX_SEQ, "Sequence number after which to begin.")
 LIMIT = whole("limit", 100, 1, 1_000, "Most events of one page; a stream has no end and takes none.")
 FROM = one_of("from", ("now",), "A stream begins with what comes next.")
 
+_ANSWERS = answers(
+    {200: "A stream of events. With `after` or `limit`, or `Accept: application/json`: `events`, `next`."}
+)
+_ANSWERS[200]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+
 
 def event_routes(door: Doorway) -> APIRouter:
     """Return the routes over this door."""
@@ -27,11 +32,11 @@ def event_routes(door: Doorway) -> APIRouter:
 
     @routes.get(
         "/events",
-        responses=answers({200: "JSON: `events` and `next`, null at the end. With `Accept: text/event-stream`: SSE."}),
+        responses=_ANSWERS,
         openapi_extra={"parameters": document((AFTER, LIMIT, FROM))},
     )
     async def events(conversation_id: ConversationPath, request: Request) -> Response:
-        if "text/event-stream" in request.headers.get("accept", ""):
+        if _asks_for_stream(request):
             return EventStream(door, encoder, conversation_id, _beginning(request))
         query = read_query(request.query_params, (AFTER, LIMIT))
         limit = query["limit"]
@@ -44,6 +49,16 @@ def event_routes(door: Doorway) -> APIRouter:
         return json_answer({"events": [to_public(event) for event in page[:limit]], "next": following})
 
     return routes
+
+
+def _asks_for_stream(request: Request) -> bool:
+    """Return whether to stream; who accepts either form and names a page gets that page."""
+    accepted = request.headers.get("accept", "")
+    if "text/event-stream" in accepted:
+        return True
+    if "application/json" in accepted:
+        return False
+    return FROM.name in request.query_params or not {AFTER.name, LIMIT.name} & set(request.query_params)
 
 
 async def _stopped_short(door: Doorway, conversation_id: str, last: int) -> bool:

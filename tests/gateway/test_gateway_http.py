@@ -357,7 +357,7 @@ QUERIES = {
     "/api/v1/conversations/c1/events?limit=1001": "limit",
     "/api/v1/conversations/c1/events?after=-1": "after",
     "/api/v1/conversations/c1/events?after=99999999999999999999": "after",
-    "/api/v1/conversations/c1/events?from=now": "from",
+    "/api/v1/conversations/c1/events?from=now&after=1": "from",
     "/api/v1/conversations/c1/why?request=a%20b": "request",
     "/api/v1/conversations/c1/why?request=r1&after=0": "request",
     "/api/v1/conversations/c1/why?limit=5": "limit",

@@ -50,6 +50,34 @@ class Reader:
         return [self.next()[0] for _ in range(count)]
 
 
+@pytest.mark.parametrize(
+    ("query", "accept", "streams"),
+    [
+        ("", "*/*", True),
+        ("", None, True),
+        ("", "text/html, */*;q=0.8", True),
+        ("?from=now", "*/*", True),
+        ("", "application/json", False),
+        ("?after=5", "*/*", False),
+        ("?limit=5", "*/*", False),
+        ("?after=5", "text/event-stream", True),
+        ("?after=5", "application/json, text/event-stream", True),
+    ],
+)
+def test_events_stream_unless_a_page_or_json_is_asked_for(http, started, query, accept, streams):
+    """What `curl -N` shows without any header is what the interface says: the stream."""
+    answer = http.head(f"{EVENTS}{query}", headers={} if accept is None else {"accept": accept})
+    kind = "text/event-stream" if streams else "application/json"
+    assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, kind)
+
+
+def test_a_stream_without_an_accept_header_begins_at_1_or_after_the_last_id(http, started):
+    with Reader(http, accept="*/*") as reader:
+        assert reader.ids(10) == list(range(1, 11))
+    with Reader(http, accept="*/*", **{"last-event-id": "7"}) as reader:
+        assert reader.ids(3) == [8, 9, 10]
+
+
 @pytest.fixture
 def started(router):
     """A conversation of ten events."""
