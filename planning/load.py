@@ -24,6 +24,13 @@ class PlanUnreadable(Exception):
     error_type = "invalid_plan"
 
 
+class NothingLeft(Exception):
+    """There is no other way to what failed: the reply goes without it and says so."""
+
+    error_type = "nothing_left"
+    error_class = "permanent"
+
+
 @dataclass(frozen=True, slots=True)
 class PlanningContext:
     """What a planner may know besides the message's text."""
@@ -77,11 +84,10 @@ class ContractsAsPlanner:
         self._planner = ContractsPlanner(registry)
 
     def plan(self, draft: DraftPlan) -> Plan:
-        """Derive a plan; where nothing is left to try, say what failed."""
+        """Derive a plan. Raises `NothingLeft` where a new one was asked for and there is nothing else to try."""
         plan = self._planner.plan(draft.text, context=draft.context, user_id=draft.user_id, failed=draft.failed)
         if plan.nodes is None and draft.failed:
-            reasons = [f"{node} failed ({failure.type}: {failure.message})" for node, failure in draft.failed.items()]
-            return Plan(answer=f"This could not be answered: {'; '.join(reasons)}.")
+            raise NothingLeft("nothing else can answer this")
         return plan
 
 

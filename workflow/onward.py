@@ -155,7 +155,7 @@ def _executing(step: Step) -> bool:
 def _error_handling(step: Step) -> bool:
     """Route what failed for good: fail the request, ask another agent, think again, or go on without."""
     request = step.request
-    if request.planning.given_up is not None or request.synthesis.given_up is not None:
+    if request.synthesis.given_up is not None or (request.planning.given_up is not None and not request.nodes):
         reply(step, Phase.COMPLETED)
     elif _doomed_by(request) is not None:
         reply(step, Phase.FAILED, "failed")
@@ -281,7 +281,7 @@ def _doomed_by(request: Request) -> Node | None:
 
 def _wants_replan(step: Step, request: Request) -> bool:
     failed = any(n.status is NodeStatus.FAILED and n.spec.on_failure == "replan" for n in request.nodes.values())
-    return failed and request.replans < step.limits.max_replans
+    return failed and request.planning.given_up is None and request.replans < step.limits.max_replans
 
 
 def _fallbacks(request: Request) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from messages.failure import Failure
 from messages.planning import DraftPlan
 from planning.contracts_planner import ContractsPlanner
 from planning.in_text import values_in
-from planning.load import load_planner
+from planning.load import NothingLeft, load_planner
 from planning.resolve import PlanLimits, resolve
 from planning.words import Vocabulary, in_order_of
 
@@ -120,11 +120,12 @@ def test_an_answer_says_what_is_lacking():
     assert planner.plan("order status of 10231").nodes is not None
 
 
-def test_when_everything_failed_the_answer_says_what_and_why():
+def test_a_new_plan_for_which_nothing_is_left_is_a_failure_and_no_answer():
+    """An answer would take the place of what failed: the reply would name nothing as missing."""
     failure = Failure.model_validate({"type": "timeout", "class": "transient", "message": "took 5 s"})
     draft = DraftPlan("c", "r", 2, "stock of AB-1", "u", "", failed={"stock": failure})
-    plan = load_planner("contracts", shop()).plan(draft)
-    assert plan.answer == "This could not be answered: stock failed (timeout: took 5 s)."
+    with pytest.raises(NothingLeft, match="nothing else"):
+        load_planner("contracts", shop()).plan(draft)
 
 
 def test_a_source_need_not_be_named_to_be_found():

@@ -197,6 +197,17 @@ def test_a_planner_of_ones_own_may_be_async_and_is_told_what_failed():
         assert policy_agents.CALLS == ["plan", "failing", "plan", "quick"]
 
 
+def test_replan_with_the_default_planner_and_nothing_left_to_try_tells_what_there_is_and_what_is_missing():
+    """It was called completed, with nothing missing and without a word of what was found."""
+    with talking() as talk:
+        done = {"id": "done", "agent": "quick", "inputs": {"text": "found"}}
+        talk.say("zzz", {"nodes": [done, {"id": "lost", "agent": "failing", "on_failure": "replan"}]})
+        (reply,) = talk.wait_for("reply.sent")
+        assert (reply.status, reply.data) == ("partial", {"done": {"text": "found"}})
+        assert [missing.node for missing in reply.missing] == ["lost", "planner"]
+        assert "found" in reply.text and "PermanentError: never" in reply.text
+
+
 @pytest.mark.parametrize(
     ("planner", "words"), [("plan_raising", "RuntimeError: no idea"), ("plan_later", "no agent 'nobody'")]
 )

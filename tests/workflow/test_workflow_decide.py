@@ -166,6 +166,31 @@ def test_on_failure_replan_keeps_what_is_finished_and_is_bounded(talk):
     assert [m.node for m in reply.missing] == ["b3"]
 
 
+def test_when_there_is_no_new_plan_what_is_finished_is_put_into_words_and_what_failed_is_named(talk):
+    """It goes on as with `skip`: what runs is waited for, and the planner is not asked again."""
+    talk.ask(plan(node("a"), node("b", on_failure="replan"), node("c"), node("d", "b")))
+    talk.succeed("a", 1)
+    talk.fail("b")
+    talk.fail_planning()
+    assert talk.running() == {"c"}
+    assert not talk.of("reply.sent")
+    talk.succeed("c", 3)
+    talk.synthesize("in words")
+    (reply,) = talk.of("reply.sent")
+    assert (reply.status, reply.text, reply.data) == ("partial", "in words", {"a": 1, "c": 3})
+    assert [(missing.node, missing.attempts) for missing in reply.missing] == [("b", 1), ("d", 0), ("planner", 1)]
+    assert len(talk.of("plan.failed")) == 1
+
+
+def test_when_there_is_no_new_plan_and_nothing_is_finished_the_request_has_failed(talk):
+    talk.ask(plan(node("b", on_failure="replan")))
+    talk.fail("b")
+    talk.fail_planning()
+    (reply,) = talk.of("reply.sent")
+    assert (reply.status, reply.data) == ("failed", {})
+    assert [missing.node for missing in reply.missing] == ["b", "planner"]
+
+
 def test_a_planner_that_gives_up_fails_the_request_truthfully(talk):
     """Planner failures are journaled, retried as told, and named in the reply."""
     talk.ask()
