@@ -145,7 +145,7 @@ def _node_label(node: Mapping[str, Any], others: Sequence[str]) -> Text:
     attempts = node.get("attempts") or 0
     label = Text.assemble((safe(node["id"]), "bold"), "  ", (safe(status), STYLES.get(status, "")))
     label.append(f"  {safe(node['agent'])}", style="dim")
-    label.append(f"  {attempts} {'attempt' if attempts == 1 else 'attempts'}")
+    label.append(f"  {_tries(attempts)}")
     if node.get("duration_ms") is not None:
         label.append(f"  {node['duration_ms']:.0f} ms", style="dim")
     if others:
@@ -153,6 +153,10 @@ def _node_label(node: Mapping[str, Any], others: Sequence[str]) -> Text:
     if status != "succeeded" and node.get("reason"):
         label.append(f"  {one_line(node['reason'])}", style=STYLES.get(status, ""))
     return label
+
+
+def _tries(attempts: int) -> str:
+    return "1 attempt" if attempts == 1 else f"{attempts} attempts"
 
 
 def _pending(node: Mapping[str, Any]) -> str:
@@ -172,7 +176,7 @@ def _reply(reply: Mapping[str, Any] | None) -> Iterable[Text]:
     yield Text.assemble(("reply    ", "bold"), (safe(status), STYLES.get(status, "")))
     yield Text(safe(reply["text"]))
     for missing in reply.get("missing", ()):
-        yield Text(f"missing  {safe(missing['node'])}: {one_line(missing['reason'])} ({missing['attempts']} attempts)")
+        yield Text(f"missing  {safe(missing['node'])}: {one_line(missing['reason'])} ({_tries(missing['attempts'])})")
 
 
 def _cell(value: object) -> Text:
@@ -196,7 +200,7 @@ def _plain(value: object) -> str:
     if isinstance(value, str):
         return one_line(value)
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:g}" if abs(value) < 100_000 else f"{value:.0f}"
     return one_line(json.dumps(value, ensure_ascii=False, default=str))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from messages.events import (
     Journaled,
@@ -67,11 +67,17 @@ def _apply(event: Journaled, view: dict[str, Any], nodes: dict[str, dict[str, An
                 "text": event.text,
                 "missing": [missing.model_dump() for missing in event.missing],
             }
+            for missing in event.missing:
+                if missing.node in nodes and nodes[missing.node]["status"] in _UNSETTLED:  # nothing of it goes on
+                    nodes[missing.node].update(status="given_up", reason=missing.reason, retry_at=None)
         case NodeStarted() | NodeSucceeded() | NodeFailed() | NodeRetrying() | NodeSkipped():
             if event.node in nodes:
                 _apply_to_node(event, nodes[event.node])
         case _:
             return
+
+
+_UNSETTLED: Final = frozenset({"pending", "running", "backing_off"})
 
 
 def _redraw(event: PlanDrafted, nodes: dict[str, dict[str, Any]]) -> None:

@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -21,7 +22,7 @@ from gateway_support import FakeRouter, FakeSettings, row
 
 from cli import Commands, build_app
 from cli import exit_codes as code
-from cli.rendering import conversation_view, event_line
+from cli.rendering import conversation_view, event_line, status_view
 from cli.terminal import one_line, safe
 from config import ConfigError, Settings
 from gateway.problems import CODES
@@ -448,6 +449,24 @@ def test_a_plan_that_has_no_order_is_shown_all_the_same():
     console = Console(width=100, file=io.StringIO())
     console.print(conversation_view({"conversation_id": "x", "phase": "p", "request": request}))
     assert all(f"{name}_agent" in console.file.getvalue() for name in "abc")
+
+
+def test_figures_are_written_out():
+    text = _plain(status_view({"store": {"bytes": 9289728.0, "commit_ms": 2.0874}}))
+    assert "bytes=9289728" in text and "commit_ms=2.0874" in text
+
+
+def test_one_attempt_is_one_attempt():
+    missing = [{"node": "a", "reason": "gone", "attempts": 1}, {"node": "b", "reason": "gone", "attempts": 0}]
+    reply = {"status": "failed", "text": "no", "missing": missing}
+    text = _plain(conversation_view({"conversation_id": "c", "phase": "failed", "request": {"reply": reply}}))
+    assert "a: gone (1 attempt)" in text and "b: gone (0 attempts)" in text
+
+
+def _plain(renderable):
+    console = Console(file=io.StringIO(), width=200)
+    console.print(renderable)
+    return console.file.getvalue()
 
 
 def test_show_says_why_a_conversation_is_quarantined_and_what_cannot_be_read():

@@ -14,7 +14,7 @@ from conversation import journal
 from conversation.plan_view import newest_request, plan_view, tree_order
 from messages.agent import NodeResult
 from messages.conversation import Accept, Submit
-from messages.inbound import UserMessage
+from messages.inbound import Cancel, UserMessage
 from messages.lifecycle import Recovered
 from persistence.contract import Committed
 from persistence.entry import CorruptEntry
@@ -174,3 +174,21 @@ def test_the_plan_as_people_see_it_follows_the_events():
     view = plan_view(talk.events, request_id)
     assert view["status"] == "completed"
     assert view["reply"]["text"] == "words"
+
+
+def test_the_plan_as_people_see_it_has_nothing_going_on_after_the_reply():
+    """What a cancel cut off was shown as running for ever."""
+    talk = Conversation()
+    talk.ask(DIAMOND)
+    request_id = newest_request(talk.events)
+    talk.succeed("a")
+    talk.fail("b", retry_in=2.0)
+    talk.tell(Cancel(conversation_id="c1"))
+    view = plan_view(talk.events, request_id)
+    assert {n["id"]: (n["status"], n["retry_at"]) for n in view["nodes"]} == {
+        "a": ("succeeded", None),
+        "b": ("given_up", None),
+        "c": ("given_up", None),
+        "d": ("given_up", None),
+    }
+    assert view["nodes"][1]["reason"] == "cancelled"
