@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
@@ -113,12 +116,20 @@ def load_function(name: str, what: str) -> Any:
 
 
 def _import(module: str, what: str) -> Any:
+    _look_here_too()
     try:
         return import_module(module)
     except AgentDefinitionError:
         raise
     except (Exception, SystemExit) as error:  # a module can fail to import in any way; the person needs its name
         raise AgentDefinitionError(f"{what}: cannot import {module}: {type(error).__name__}: {error}") from error
+
+
+def _look_here_too() -> None:
+    """Let modules of the working directory be found, last of all: an installed `orch` would not look there."""
+    with suppress(OSError):  # a directory that was deleted
+        if (here := os.getcwd()) not in sys.path:  # noqa: PTH109  # as text, as it stands in sys.path
+            sys.path.append(here)
 
 
 def _found_in(module: str) -> list[AgentSpec]:

@@ -129,6 +129,22 @@ def test_a_module_without_agents_or_that_cannot_be_imported_is_named(tmp_path, m
             Registry.from_config([name], {})
 
 
+def test_a_module_of_the_working_directory_is_found_last_of_all(tmp_path, monkeypatch):
+    """As with `python run.py` beside it, so with an installed `orch`; and nothing that is installed is hidden by it."""
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    monkeypatch.chdir(tmp_path)
+    text = "from agents import agent\n\n@agent\ndef here() -> int:\n    'A number.'\n    return 1\n"
+    (tmp_path / "agents_of_this_folder.py").write_text(text)
+    (tmp_path / "json.py").write_text("1 / 0\n")
+    try:
+        assert Registry.from_config(["agents_of_this_folder"], {}).names() == ["here"]
+        assert sys.path[-1] == str(tmp_path)
+        with pytest.raises(AgentDefinitionError, match="json holds no function"):
+            Registry.from_config(["json"], {})
+    finally:
+        sys.modules.pop("agents_of_this_folder", None)
+
+
 def test_fallbacks_must_exist():
     lonely = replace(spec_of(agent_fixtures.stock))
     with pytest.raises(AgentDefinitionError, match="fallback 'guess' is no agent"):
