@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,6 +44,7 @@ def send(
 ) -> int:
     """Send one message."""
     said = sys.stdin.read() if text == "-" else text
+    began = time.monotonic()
     answer = client.send(
         conversation, said, message_id=message_id, user_id=user, plan=None if plan is None else _plan(plan), wait=wait
     )
@@ -56,7 +58,10 @@ def send(
     if replied:
         return _outcome(answer)
     if wait is not None:
-        words(f"no reply within {wait:g} seconds; it goes on: orch show {conversation}")
+        # A daemon that is about to stop ends the wait.
+        early = time.monotonic() - began < wait - 0.5
+        why = "the daemon ended the wait before there was a reply" if early else f"no reply within {wait:g} seconds"
+        words(f"{why}; it goes on: orch show {conversation}")
         return exit_codes.TIMED_OUT
     return exit_codes.DONE
 

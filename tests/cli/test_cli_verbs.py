@@ -203,6 +203,14 @@ def test_a_wait_in_vain_is_124(orch):
     assert result.exit_code == 124 and "no reply within 0.05" in result.stderr
 
 
+def test_a_wait_that_a_stopping_daemon_ends_is_not_called_as_long_as_it_was_to_be(orch, monkeypatch):
+    accepted = {"message_id": "m", "request_id": "r", "status": "accepted"}
+    monkeypatch.setattr("gateway.client.DaemonClient.send", lambda *_, **__: accepted)
+    result = orch("send", "c1", "hello", "--wait", "30")
+    assert result.exit_code == 124
+    assert result.stderr == "the daemon ended the wait before there was a reply; it goes on: orch show c1\n"
+
+
 def test_send_takes_a_plan_from_a_file(orch, router, tmp_path):
     (tmp_path / "plan.json").write_text('{"answer": "ready"}')
     assert orch("send", "c1", "x", "--plan", "plan.json").exit_code == 0
