@@ -85,7 +85,7 @@ def calm_collector() -> None:
 def explain_failure(error: Exception) -> tuple[int, str] | None:
     """Return exit code and sentence for an error that a person can do something about; None for a defect."""
     if isinstance(error, StoreOwned):
-        return TRY_AGAIN, f"{error}; it exits when that one has stopped"
+        return TRY_AGAIN, f"{error}; try again when that one has stopped"
     if isinstance(error, StoreUnavailable):
         return TRY_AGAIN, f"the store cannot be used: {error}"
     if isinstance(

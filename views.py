@@ -30,6 +30,8 @@ from router import Router
 _SHOWN = 20
 _LOOKED_AT = 1_000
 """Paused conversations, newest update first, among which `status` looks for quarantined ones."""
+_COUNTED = 100
+"""Dead letters that `status` counts, of those that are stored: each may have 64 KiB."""
 _PAGE = 500
 """Events read at once while looking back for the newest request."""
 
@@ -180,6 +182,11 @@ class Views:
         found = [{"conversation_id": key, "reason": reason} for key, reason in reasons if reason is not None]
         return {"count": len(found), "conversations": found[:_SHOWN], "all_looked_at": len(rows) < _LOOKED_AT}
 
+    def _letters(self) -> dict[str, Any]:
+        """Count what a person has to see to: those of earlier daemons too, and none that was dropped."""
+        rows = self._store.dead_letters(after=0, limit=_COUNTED + 1)
+        return {"kept": min(len(rows), _COUNTED), "all_counted": len(rows) <= _COUNTED}
+
     # The daemon
 
     def actors(self) -> list[dict[str, Any]]:
@@ -211,6 +218,7 @@ class Views:
             waiting += row["mailbox"]
             restarts += row["restarts"]
         phases: dict[str, int] = {}
+        letters: dict[str, Any] = {"kept": None}
         quarantined: dict[str, Any] = {"count": 0, "conversations": [], "all_looked_at": False}
         # A person looks here most when the store is away, and one that is frozen takes seconds to say so: it is asked
         # once.
@@ -218,6 +226,7 @@ class Views:
         if not away:
             with suppress(StoreError):
                 phases, quarantined = self._store.phase_counts(), self._quarantined()
+                letters = self._letters()
         return {
             **self._about,
             "draining": self._router.draining,
@@ -234,7 +243,11 @@ class Views:
             "journal": dict(self._writer.stats()),
             "execution": execution,
             "agents": agents,
-            "dead_letters": {"total": self._system.dead_letters.total, **self._system.dead_letters.by_reason},
+            "dead_letters": {
+                **letters,
+                "since_start": self._system.dead_letters.total,
+                **self._system.dead_letters.by_reason,
+            },
             **({} if self._redis is None else {"redis": dict(self._redis())}),
             "readiness": self.readiness(away),
         }

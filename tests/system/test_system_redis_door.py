@@ -208,6 +208,21 @@ def test_a_refused_message_is_settled_soon_after_its_dead_letter(make_daemon, se
     assert get(daemon, "/api/v1/deadletters").json()["dead_letters"], "it was not in the store before"
 
 
+def test_status_counts_the_dead_letters_there_are_not_those_of_this_life(make_daemon, server, redis):
+    """After a restart it said that there were none."""
+    daemon = make_daemon(redis_url=server.url).start()
+    for _ in range(2):
+        redis.xadd("orch:inbox", {"message": "rubbish"})
+    until(lambda: settled(redis), "settled")
+    assert daemon.stop() == DONE
+    daemon.start()
+    said = get(daemon, "/api/v1/status").json()["dead_letters"]
+    assert said == {"kept": 2, "all_counted": True, "since_start": 0}
+    with daemon.client() as client:
+        client.drop(1)
+    assert get(daemon, "/api/v1/status").json()["dead_letters"]["kept"] == 1
+
+
 def test_a_daemon_starts_without_redis_and_stops_in_time(make_daemon, server):
     server.kill()
     daemon = make_daemon(redis_url=server.url).start()
