@@ -83,7 +83,9 @@ def chat_verb(commands: Commands) -> Any:
             with client_for(settings) as client:
                 if settings.url is not None or client.is_alive():
                     return talk(client, name)
-        words("no daemon is running: starting one in this process")
+        # There may be one all the same, as another chat's is, on a port of its own: then it has the store.
+        asked = "http_bind is off" if settings.daemon_url is None else f"no daemon answers at {settings.daemon_url}"
+        words(f"{asked}: starting one in this process")
         return commands.local_chat(settings, lambda url: _talk_at(url, settings, name))
 
     return chat

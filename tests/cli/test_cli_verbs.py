@@ -555,7 +555,7 @@ def test_chat_starts_a_daemon_here_when_none_runs(commands, monkeypatch, tmp_pat
     bind = dead_url.removeprefix("http://")
     result = CliRunner().invoke(app, ["chat", "--http-bind", bind], input="hi\n", catch_exceptions=False)
     assert (result.exit_code, result.stdout) == (0, "echo hi\n")
-    assert len(stopped) == 1 and "starting one" in result.stderr
+    assert len(stopped) == 1 and f"no daemon answers at {dead_url}: starting one" in result.stderr
 
 
 # The terminal
