@@ -97,6 +97,7 @@ class _Draft:
     def _fill(self, agent: AgentSpec, above: tuple[str, ...]) -> bool:
         inputs: dict[str, Any] = {}
         spread: tuple[str, list[Any]] | None = None
+        recalled = 0
         for name, schema, required in _fields(agent):
             found = self._named(self.text, agent, name, schema, required=required)
             is_list = items_of(schema) is not None
@@ -107,7 +108,11 @@ class _Draft:
                 if len(found) > 1 and spread is None and required:
                     spread = name, found
             elif required:
-                value = self._from_elsewhere(agent, name, schema, above)
+                # "Reserve it" means one thing that was spoken of. Two remembered values are a change nobody asked for.
+                value = self._recalled(agent, name, schema) if agent.effects != "write" or not recalled else None
+                recalled += value is not None
+                if value is None:
+                    value = self._from_elsewhere(agent, name, schema, above)
                 if value is None:
                     if not above:
                         self.lacking.append(_in_words(name, schema))
@@ -140,14 +145,20 @@ class _Draft:
         found = values_in(text, below, required=required, accepts=lambda _value: True)
         return found if _takes(agent, name, found) else []
 
+    def _recalled(self, agent: AgentSpec, name: str, schema: Schema) -> Any:
+        """Return the value of an input that the conversation mentioned last."""
+        if not self.context or items_of(schema) is not None or self._is_user(agent, name):
+            return None
+        mentioned = self._named(self.context, agent, name, schema, required=False)
+        return mentioned[-1] if mentioned else None
+
     def _from_elsewhere(self, agent: AgentSpec, name: str, schema: Schema, above: tuple[str, ...]) -> Any:
-        if name in ("user_id", "user") and self.user_id is not None and _takes(agent, name, self.user_id):
+        if self._is_user(agent, name):
             return self.user_id
-        if self.context:
-            mentioned = self._named(self.context, agent, name, schema, required=False)
-            if mentioned and items_of(schema) is None:
-                return mentioned[-1]
         return self._from_agent(agent, name, schema, above)
+
+    def _is_user(self, agent: AgentSpec, name: str) -> bool:
+        return name in ("user_id", "user") and self.user_id is not None and _takes(agent, name, self.user_id)
 
     def _from_agent(self, agent: AgentSpec, name: str, schema: Schema, above: tuple[str, ...]) -> Any:
         for other, path in self._providers(agent, name, schema):

@@ -100,11 +100,21 @@ class Vocabulary:
             if score < _ENOUGH:
                 break
             spoke = left & set(self._weights[best.name])
+            if best.effects == "write" and self._may_only_ask(spoke):
+                continue
             if named_only and not spoke & self._spoken[best.name]:
                 continue
             picks.append(Pick(best, score, tuple(sorted(spoke))))
             left -= spoke
         return picks
+
+    def _may_only_ask(self, words: set[str]) -> bool:
+        """Return whether an agent that changes nothing has all these words in its name or examples.
+
+        "What is the price?" must not end at `change_price`, however much its name speaks for it.
+        """
+        readers = (self._weights[agent.name] for agent in self._agents if agent.effects != "write")
+        return any(all(weights.get(word, 0.0) >= _EXAMPLE for word in words) for weights in readers)
 
     def unexplained(self, text: str, agents: Iterable[AgentSpec]) -> set[str]:
         """Return the words of a text that are none of these agents' business: names of things, most likely."""

@@ -56,6 +56,13 @@ def test_questions_a_new_user_may_ask_get_their_plan(shop_registry, text, nodes,
     assert found_edges == edges
 
 
+@pytest.mark.parametrize("text", ["and the price?", "what is the price?", "the price please"])
+def test_a_question_about_the_price_does_not_set_it(shop_registry, text):
+    """It was set to whatever amount had been told last, if that was a plausible price."""
+    context = "user: margin of GR-NICHE-ZERO\nassistant: it brings 179.00 EUR and costs 699.00 EUR"
+    assert planned(shop_registry, text, context=context)[0] == {"margin": {"sku": "GR-NICHE-ZERO"}}
+
+
 def test_a_price_with_thousands_reaches_the_agent_whole(shop_registry):
     """The one write of the shop must not lose a digit on its way through the plan."""
     inputs, _ = planned(shop_registry, "Set the price of the Lagom P64 to 1,579.00")

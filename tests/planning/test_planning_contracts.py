@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from planning_agents import SHOP as SHOP_AGENTS
 from planning_agents import Level, Sku, registry_of, shop
 from pydantic import Field
 
@@ -72,6 +73,45 @@ def test_a_missing_input_comes_from_a_search_which_the_others_wait_for_in_parall
     assert set(found) == {"find_products", "stock", "price"}
     for name in ("stock", "price"):
         assert found[name][1] == {"sku": {"$from": "find_products.products.0.sku"}}
+
+
+Amount = Annotated[str, Field(pattern=r"^\d+\.\d\d$", description="an amount")]
+
+
+@agent(effects="write", examples=["set the price to 10.00"])
+def change_price(sku: Sku, new_price: Amount) -> Level:
+    """Set the price of one product."""
+
+
+@agent(effects="write", examples=["reprice it"])
+def reprice(sku: Sku, amount: Amount) -> Level:
+    """Reprice one product."""
+
+
+def test_a_question_that_an_agent_which_only_reads_answers_changes_nothing():
+    """The name of the one that writes spoke louder than the example of the other."""
+
+    @agent(examples=["what is the price?"])
+    def margin(sku: Sku) -> float:
+        """Price of one product, and what is left of it."""
+
+    others = [function for function in SHOP_AGENTS if function.__name__ != "price"]
+    planner = ContractsPlanner(registry_of(*others, margin, change_price))
+    context = "user: margin of AB-1?\nassistant: it costs 12.00 and brings 3.00"
+    assert planned("and what is the price?", planner, context=context) == {"margin": ("margin", {"sku": "AB-1"})}
+    assert planned("the price of AB-2", planner) == {"margin": ("margin", {"sku": "AB-2"})}
+    changed = {"sku": "AB-2", "new_price": "9.00"}
+    assert planned("set the price of AB-2 to 9.00", planner) == {"change_price": ("change_price", changed)}
+
+
+def test_one_thing_that_is_to_be_changed_may_be_remembered_but_not_what_it_is_changed_to():
+    """A price that was merely told became the new one."""
+    planner = ContractsPlanner(registry_of(*SHOP_AGENTS, reprice))
+    context = "user: price of AB-1?\nassistant: 12.00"
+    assert planned("reserve it", planner, context=context) == {"reserve": ("reserve", {"sku": "AB-1"})}
+    plan = planner.plan("reprice it", context=context)
+    assert plan.nodes is None
+    assert str(plan.answer).startswith("To answer this I need to know: amount (an amount).")
 
 
 def test_an_agent_that_writes_is_used_when_asked_for_and_never_in_passing():
