@@ -61,7 +61,7 @@ def operator_routes(door: Doorway) -> APIRouter:
         found = await door.read(door.router.restart, path)
         door.operated(request, "restart", given, "done" if found else "not_found", path=path[:200])
         if not found:
-            raise Problem("not_found", f"there is no actor {path[:200]}")
+            raise Problem("not_found", f"there is no actor {path[:200]} that supervision would start again")
         return json_answer({"path": path, "status": "accepted"}, 202)
 
     @routes.get(
