@@ -183,13 +183,29 @@ def _check_scalar(value: Any) -> None:
         raise WireError("invalid_body", "binary values are not taken; send text")
 
 
+def _closest(errors: list[Any]) -> Any:
+    """Return the first error; where a field takes several forms, that of the form which fits the furthest."""
+    loc = errors[0]["loc"]
+    form = next((place for place, part in enumerate(loc) if _is_form(part)), None)
+    if form is None:
+        return errors[0]
+    return max((each for each in errors if each["loc"][:form] == loc[:form]), key=lambda each: len(each["loc"]))
+
+
+def _is_form(part: int | str) -> bool:
+    """Return whether a part of a place is the name that pydantic gives to one of several forms, and no field."""
+    return isinstance(part, str) and part.endswith("]") and part.startswith(("literal[", "dict[", "[key"))
+
+
 def _explain(error: ValidationError) -> WireError:
-    first = error.errors(include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in TYPES)
+    first = _closest(error.errors(include_url=False, include_context=False))
+    where = ".".join(str(part) for part in first["loc"] if part not in TYPES and not _is_form(part))
     if first["type"] == "extra_forbidden":
         detail = f"{where} is not a known field"
     elif first["type"] == "missing":
         detail = f"{where} is missing"
+    elif first["input"] == "" and first["type"] in ("too_short", "string_too_short"):
+        detail = f"{where} must not be empty"
     elif where == "conversation_id":
         detail = "conversation_id must have 1 to 200 characters of A-Z a-z 0-9 . _ : -"
         return WireError("invalid_conversation_id", detail, where)

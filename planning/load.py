@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pydantic import ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from agents.registry import Registry, load_function
 from messages.failure import Failure
@@ -16,6 +16,9 @@ from messages.plan import Plan, ResolvedPlan
 from messages.planning import DraftPlan
 from planning.contracts_planner import ContractsPlanner
 from planning.resolve import PlanLimits, resolve
+
+_MOST_TOLD: Final = 5
+"""Faults of a planner's answer that are named."""
 
 
 class PlanUnreadable(Exception):
@@ -105,7 +108,16 @@ def as_plan(answer: Any) -> Plan:
         plain = answer.model_dump() if isinstance(answer, Plan) else answer
         return Plan.model_validate(from_json(to_json(plain), allow_inf_nan=False))
     except (ValidationError, ValueError) as error:
-        raise PlanUnreadable(f"the planner returned {type(answer).__name__}, which is no plan: {error}") from None
+        raise PlanUnreadable(f"the planner returned {type(answer).__name__}, which is no plan: {_why(error)}") from None
+
+
+def _why(error: ValueError) -> str:
+    """Return what is wrong as a person is told it: this stands in the reply."""
+    if not isinstance(error, ValidationError):  # what was written could not be read again: only NaN and the infinities
+        return str(error) if isinstance(error, PydanticSerializationError) else "a number in it is not finite"
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    told = [f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}" for each in errors[:_MOST_TOLD]]
+    return "; ".join(told) + (f"; and {len(errors) - _MOST_TOLD} more" if len(errors) > _MOST_TOLD else "")
 
 
 def resolve_draft(planner: Planner, draft: DraftPlan, registry: Registry, limits: PlanLimits) -> Any:

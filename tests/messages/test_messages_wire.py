@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from messages.inbound import Cancel, UserMessage
-from messages.wire import MAX_DEPTH, WireError, decode, pack, unpack
+from messages.wire import MAX_DEPTH, WireError, decode, pack, unpack, validate
 
 GOOD = {"type": "user_message", "conversation_id": "c1", "text": "hello"}
 
@@ -60,7 +60,7 @@ def test_what_the_address_says_is_filled_in_and_must_not_be_contradicted():
         (json.dumps({**GOOD, "type": "approve"}).encode(), "unsupported_type", "must be one of"),
         (json.dumps({**GOOD, "colour": 1}).encode(), "invalid_field", "colour is not a known field"),
         (json.dumps({**GOOD, "text": 5}).encode(), "invalid_field", "text"),
-        (json.dumps({**GOOD, "text": ""}).encode(), "invalid_field", "text"),
+        (json.dumps({**GOOD, "text": ""}).encode(), "invalid_field", "text must not be empty"),
         (json.dumps({**GOOD, "text": "a\x00b"}).encode(), "invalid_field", "NUL"),
         (b'{"type": "pause", "conversation_id": "c1", "reason": "a\\u0000b"}', "invalid_field", "NUL"),
         (json.dumps({"type": "user_message", "conversation_id": "c"}).encode(), "invalid_field", "text is missing"),
@@ -77,6 +77,23 @@ def test_what_is_wrong_is_named_with_a_code_and_a_sentence(body, code, words):
     error = refused(body)
     assert error.code == code
     assert words in error.detail
+
+
+@pytest.mark.parametrize(
+    ("join", "field", "words"),
+    [
+        ({"quorum": 0}, "plan.nodes.0.join.quorum", "greater than or equal to 1, not 0"),
+        ({"most": 1}, "plan.nodes.0.join.most", "'quorum', not 'most'"),
+        ("some", "plan.nodes.0.join", "'all' or 'any', not 'some'"),
+    ],
+)
+def test_of_several_forms_the_one_that_was_meant_is_explained(join, field, words):
+    """A quorum of 0 was told to be 'all' or 'any', in a field with a name that nobody has written."""
+    node = {"id": "a", "agent": "x", "join": join}
+    with pytest.raises(WireError) as refused:
+        validate({"type": "user_message", "conversation_id": "c1", "text": "x", "plan": {"nodes": [node]}})
+    assert (refused.value.code, refused.value.field) == ("invalid_field", field)
+    assert refused.value.detail.startswith(f"{field}: ") and words in refused.value.detail
 
 
 def test_limits_come_before_decoding():

@@ -13,7 +13,7 @@ from planning_agents import shop
 from agents.errors import AgentDefinitionError
 from messages.plan import Plan, ResolvedPlan
 from messages.planning import DraftPlan
-from planning.load import PlanUnreadable, load_planner, resolve_draft
+from planning.load import PlanUnreadable, as_plan, load_planner, resolve_draft
 from planning.resolve import InvalidPlan, PlanLimits
 
 SHOP = shop()
@@ -68,6 +68,23 @@ def test_functions_blocking_or_async_and_the_default_give_checked_plans(name):
 def test_what_is_no_plan_is_said(name):
     with pytest.raises(PlanUnreadable, match="which is no plan"):
         outcome(f"some_planners:{name}")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (None, "NoneType, which is no plan: it: Input should be a valid dictionary or instance of Plan"),
+        ({"nodes": [{"id": "a b", "agent": "x"}]}, "nodes.0.id: String should match"),
+        ({"nodes": [{"id": "a", "agent": "x", "inputs": {"v": float("nan")}}]}, "a number in it is not finite"),
+        ({"nodes": [{"id": "a", "agent": "x", "z": 1}] * 9}, "Extra inputs are not permitted; and 4 more"),
+    ],
+)
+def test_what_is_wrong_with_an_answer_is_said_in_words_fit_for_a_reply(answer, words):
+    """Without the address of a manual, and without what was returned: it may be anything."""
+    with pytest.raises(PlanUnreadable) as refused:
+        as_plan(answer)
+    assert words in str(refused.value)
+    assert "http" not in str(refused.value) and "input_value" not in str(refused.value)
 
 
 def test_a_plan_of_unknown_agents_is_refused():
