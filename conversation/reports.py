@@ -28,6 +28,8 @@ def reports(events: Sequence[Journaled]) -> list[Said]:
         made = _REPORTS.get(type(event))
         if made is not None:
             said.append(made(event))
+        if isinstance(event, NodeFailed):
+            said.append(_error(event, _retry_of(event, events)))
     return said
 
 
@@ -73,14 +75,23 @@ def _failed(event: NodeFailed) -> Said:
     }
 
 
-def _retrying(event: NodeRetrying) -> Said:
+def _retry_of(failed: NodeFailed, events: Sequence[Journaled]) -> NodeRetrying | None:
+    """Return what was decided about a failure: it stands in the same step."""
+    return next((event for event in events if isinstance(event, NodeRetrying) and event.node == failed.node), None)
+
+
+def _error(event: NodeFailed, retry: NodeRetrying | None) -> Said:
     return "error", {
         "request_id": event.request_id,
         "node_id": event.node,
         "agent": event.agent,
-        "retry_count": event.attempt - 1,
-        "retry_delay": event.delay,
-        "rule": event.reason,
+        "attempt": event.attempt,
+        "error_type": event.error.type,
+        "error_class": event.error.error_class,
+        "error_message": event.error.message,
+        "retry_count": event.attempt - 1 if retry is None else event.attempt,
+        "retry_delay": None if retry is None else retry.delay,
+        "rule": None if retry is None else retry.reason,
     }
 
 
@@ -111,7 +122,6 @@ _REPORTS: Final[dict[type[Journaled], Callable[[Any], Said]]] = {
     PhaseChanged: _moved,
     NodeSucceeded: _succeeded,
     NodeFailed: _failed,
-    NodeRetrying: _retrying,
     PlanFailed: _attempt_failed,
     SynthesisFailed: _attempt_failed,
     ReplySent: _replied,

@@ -45,10 +45,13 @@ def test_the_gaps_between_attempts_are_the_backoff_and_the_class_of_the_error_de
         d = min(0.5, 0.1 * 2**k)
         gap = at(restarted) - at(failed)
         assert d - 0.01 <= gap <= d * 1.5 + 0.5, f"attempt {k + 2} came after {gap:.3f} s, d is {d}"
-    waits = [e for e in lines(daemon.log, "error") if e.get("conversation_id") == "c"]
+    *waits, last = [e for e in lines(daemon.log, "error") if e.get("conversation_id") == "c"]
     assert [e["retry_count"] for e in waits] == [1, 2, 3, 4]
+    assert {(e["error_type"], e["error_class"]) for e in (*waits, last)} == {("ConnectionError", "transient")}
+    assert (last["attempt"], last["retry_count"], last["retry_delay"]) == (5, 4, None)
     assert all(min(0.5, 0.1 * 2**k) <= e["retry_delay"] <= min(0.5, 0.1 * 2**k) * 1.5 for k, e in enumerate(waits))
-    assert not [e for e in lines(daemon.log, "error") if e.get("conversation_id") == "v"]
+    (once,) = [e for e in lines(daemon.log, "error") if e.get("conversation_id") == "v"]
+    assert (once["error_type"], once["error_class"], once["retry_delay"]) == ("ValueError", "permanent", None)
 
 
 def test_one_dead_branch_of_four_leaves_three_results_and_says_which_is_missing(make_daemon):
