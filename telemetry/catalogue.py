@@ -137,7 +137,7 @@ EVENTS: Final[dict[str, Event]] = {
     # Actors
     "actor_started": Event("debug", "An actor began a life.", ("kind", "incarnation")),
     "actor_crashed": Event(
-        "warning",
+        "error",
         "An exception escaped an actor.",
         (
             "kind",

@@ -12,6 +12,8 @@ from telemetry.catalogue import COMMON, EVENTS
 
 _HOOKS: Final = frozenset({"log", "_log"})
 _SETTINGS: Final = frozenset({"level"})
+_ANY_LEVEL: Final = frozenset({"error", "library_message"})
+"""Events that stand for many things: how bad each is, is said where it is logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class LogCall:
     line: int
     event: str
     fields: frozenset[str]
+    level: str | None = None
+    """The level that is written out, if any."""
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -31,7 +35,10 @@ class LogCall:
         if event is None:
             return (f"{where}: {self.event!r} is not in telemetry/catalogue.py",)
         unknown = self.fields - COMMON.keys() - set(event.fields) - _SETTINGS
-        return tuple(f"{where}: {self.event} has no field {field!r}" for field in sorted(unknown))
+        said = [f"{where}: {self.event} has no field {field!r}" for field in sorted(unknown)]
+        if self.level not in (None, event.level) and self.event not in _ANY_LEVEL:
+            said.append(f"{where}: {self.event} is logged as {self.level}, and listed as {event.level}")
+        return tuple(said)
 
 
 def log_calls(paths: Iterable[Path]) -> Iterator[LogCall]:
@@ -41,7 +48,7 @@ def log_calls(paths: Iterable[Path]) -> Iterator[LogCall]:
             if isinstance(node, ast.Call) and _hook(node.func) in _HOOKS and node.args:
                 fields = frozenset(keyword.arg for keyword in node.keywords if keyword.arg)
                 for event in _names(node.args[0]):
-                    yield LogCall(path, node.lineno, event, fields)
+                    yield LogCall(path, node.lineno, event, fields, _level(node))
 
 
 def problems(paths: Iterable[Path]) -> list[str]:
@@ -63,6 +70,11 @@ def _hook(function: ast.expr) -> str:
     if isinstance(function, ast.Attribute):
         return function.attr
     return function.id if isinstance(function, ast.Name) else ""
+
+
+def _level(call: ast.Call) -> str | None:
+    given = [keyword.value for keyword in call.keywords if keyword.arg == "level"]
+    return next((v.value for v in given if isinstance(v, ast.Constant) and isinstance(v.value, str)), None)
 
 
 def _names(argument: ast.expr) -> Iterator[str]:

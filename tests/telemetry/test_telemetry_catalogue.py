@@ -48,13 +48,16 @@ def test_names_and_fields_in_code_are_checked(tmp_path):
         'self._log("recoverd")\n'
         'x.log("reply_sent", stattus="x", conversation_id="c")\n'
         'log("redis_lost" if a else "redis_gone")\n'
-        "log(name)\nmath.log(2)\nlog.info('x')\n",
+        "log(name)\nmath.log(2)\nlog.info('x')\n"
+        'log("recovered", level="error")\n'
+        'log("error", level="warning")\n',
         encoding="utf-8",
     )
     assert problems([path]) == [
         f"{path}:2: 'recoverd' is not in telemetry/catalogue.py",
         f"{path}:3: reply_sent has no field 'stattus'",
         f"{path}:4: 'redis_gone' is not in telemetry/catalogue.py",
+        f"{path}:8: recovered is logged as error, and listed as info",
     ]
     assert [call.event for call in log_calls([path])] == [
         "recovered",
@@ -62,8 +65,10 @@ def test_names_and_fields_in_code_are_checked(tmp_path):
         "reply_sent",
         "redis_lost",
         "redis_gone",
+        "recovered",
+        "error",
     ]
-    assert unused([path]) == EVENTS.keys() - {"recovered", "reply_sent", "redis_lost"}
+    assert unused([path]) == EVENTS.keys() - {"recovered", "reply_sent", "redis_lost", "error"}
 
 
 def test_our_own_calls_are_in_the_catalogue():
