@@ -558,6 +558,36 @@ class TestSilence:
             "database is locked",
         ]
 
+    def test_one_that_falls_silent_over_rows_written_apart_is_noticed_and_holds_up_no_step(
+        self, store, log, monkeypatch
+    ):
+        monkeypatch.setattr(writer_intake, "_ROWS_PILED_UP", 1)
+        now, outcomes, kept = [100.0], Outcomes(), Outcomes()
+        writer = Writer(store, log=log, clock=lambda: now[0])
+        steps_in, rows_in = threading.Event(), threading.Event()
+
+        def trouble(batch: Sequence[Append], rows: Any) -> None:
+            if batch and rows:
+                raise ValueError("one of them is bad")
+            if rows:
+                rows_in.set()
+                assert steps_in.wait(SOON)
+
+        store.trouble = trouble
+        assert writer.submit_row(METRIC, kept)
+        writer.submit(step(), outcomes)
+        writer.start()
+        assert rows_in.wait(SOON)
+        assert outcomes.wait(1) == [Committed("c1", 1)], "told before the rows are written"
+        now[0] += writer_module.PATIENCE
+        writer.look()
+        assert not writer.available
+        steps_in.set()
+        assert kept.wait(1) == [True]
+        assert writer.available
+        assert log.events() == ["store_unavailable", "store_available"]
+        assert writer.stop(SOON)
+
     def test_a_store_that_is_away_counts_from_the_first_try_on(self, store, log):
         now, outcomes = [100.0], Outcomes()
         writer = Writer(store, log=log, clock=lambda: now[0], retry=(0.001, 0.004))
