@@ -209,6 +209,10 @@ def _reload(daemon: Daemon, telemetry: Telemetry, reload: Callable[[], Settings]
     except ConfigError as error:
         telemetry.log("config_rejected", problems=[f"{p.name}: {p.says}" for p in error.problems])
         return
+    if fresh.config is None and daemon.settings.config is not None:
+        # Between a deletion and what takes the place of the file it would run without agents.
+        telemetry.log("config_rejected", problems=[f"config: {daemon.settings.config} was read before and is gone"])
+        return
     changed = diff(daemon.settings, fresh)
     live = [name for name in changed if name in live_names()]
     try:

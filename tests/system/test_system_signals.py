@@ -85,6 +85,19 @@ def test_a_reload_with_a_bad_file_keeps_the_old_settings_and_names_what_is_wrong
         assert (refused.status_code, refused.json()["code"]) == (400, "invalid_plan")
 
 
+def test_a_reload_without_the_file_that_was_read_before_keeps_the_old_settings(make_daemon):
+    """It went on with the defaults, and so without the agents that the file had named."""
+    daemon = make_daemon(log_level="INFO", agents_from="")
+    file = daemon.directory / "orchestrator.toml"
+    file.write_text('agents_from = ["ledger_agents"]\n')
+    daemon.start()
+    with daemon.client() as client:
+        file.unlink()
+        daemon.signal(signal.SIGHUP)
+        assert "is gone" in daemon.wait_for("config_rejected").string
+        assert client.send("c", "go", plan={"nodes": [node("a", "wait")]}, wait=10)["status"] == "completed"
+
+
 def test_signals_in_a_row_while_it_works_lose_nothing(make_daemon):
     daemon = make_daemon().start()
     over = threading.Event()
