@@ -98,6 +98,7 @@ class Daemon:
         self.failed: str | None = None
         """Why the root of the actor tree gave up, once it has: nothing works any more, and the process must end."""
         self.epoch = 0
+        self._started = False
         self._minds = build_minds(settings)
         self._limits = plan_limits(settings)
         self._plans = RememberedPlans()
@@ -216,6 +217,7 @@ class Daemon:
             router.supervise(doors_plan({"redis": self.redis.open(unfinished)}))
         self._housekeeping.start()
         self._look_at_store()
+        self._started = True
         address = None if self.http is None else self.http.url
         self.telemetry.log("daemon_ready", address=address, epoch=self.epoch, resumed=len(unfinished))
 
@@ -263,6 +265,9 @@ class Daemon:
         if self.epoch and not self.lost.is_set() and self.writer.available:  # else asking would only take its time
             with suppress(StoreError):  # then the next start has seen less
                 self._housekeeping.beat()
+                # Only an end that nobody ordered says anything against what was taken up.
+                if self._started and self.failed is None:
+                    self.store.uncount_recoveries()
         self._phase_counts.stop()
         self.store.close()
         if left:

@@ -153,7 +153,7 @@ class Settings(BaseSettings):
     ] = None
     """How long the journal of a finished conversation is kept after its last event; for ever when absent."""
     quarantine_after: Annotated[Whole, About("recoveries", live=True), Field(ge=1)] = 5
-    """Recoveries without progress after which a conversation is quarantined instead of resumed."""
+    """Recoveries without progress, ended by the daemon's death, after which a conversation is quarantined."""
 
     # Context
 
