@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+import resource
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -28,6 +29,8 @@ from telemetry.systemd import ServiceManager
 from telemetry.telemetry import Telemetry
 
 _HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+_OPEN_FILES = 65_536
+"""As deploy/orchestrator.service has it."""
 _TICK = 0.5
 """Seconds between looks at what no signal tells: whether the store is still ours."""
 
@@ -36,6 +39,7 @@ def serve(
     settings: Settings, reload: Callable[[], Settings], *, wrap_store: Callable[[Store], Store] | None = None
 ) -> int:
     """Run until SIGTERM or SIGINT; return the exit code. `wrap_store` may put something around the store."""
+    _allow_open_files()
     telemetry = make_telemetry(settings)
     signals: SimpleQueue[int] = SimpleQueue()
     with routed(telemetry), _listening(signals, _HEARD), copies_let_go(_HEARD):
@@ -46,6 +50,18 @@ def serve(
         telemetry.log("daemon_stopped", exit_code=code)
     telemetry.close(2.0)
     return code
+
+
+def _allow_open_files() -> None:
+    """Raise the soft limit of open files: shells give 1,024, fewer than the event streams that are taken.
+
+    At the limit not only connections are refused: the store cannot open its file, nor can workers be started.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(ValueError, OSError):  # then with as many as there are
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def make_telemetry(settings: Settings, *, level: str | None = None) -> Telemetry:
