@@ -17,7 +17,7 @@ from typing import Any
 from agents.errors import AgentDefinitionError
 from cli.exit_codes import BAD_CONFIGURATION, DONE, FAILED, TRY_AGAIN
 from cli.terminal import words
-from config import ConfigError, Settings, cautions, diff, live_names, secret_values
+from config import ConfigError, Problem, Settings, cautions, diff, live_names, secret_values
 from daemon import VERSION, Daemon
 from forked import copies_let_go
 from gateway.redis_ports import BadUrl
@@ -222,6 +222,7 @@ def _reload(daemon: Daemon, telemetry: Telemetry, reload: Callable[[], Settings]
     """Take a changed configuration where that is possible while running; a bad one changes nothing."""
     try:
         fresh = reload()
+        _check_nothing_vanished(daemon.settings, fresh)
     except ConfigError as error:
         telemetry.log("config_rejected", problems=[f"{p.name}: {p.says}" for p in error.problems])
         return
@@ -239,6 +240,17 @@ def _reload(daemon: Daemon, telemetry: Telemetry, reload: Callable[[], Settings]
         needs_restart=[name for name in changed if name not in live],
         agents=len(daemon.registry),
     )
+
+
+def _check_nothing_vanished(old: Settings, fresh: Settings) -> None:
+    """Refuse what a file brings about that is being replaced just now: not there yet, or empty still."""
+    problems = []
+    if old.config is not None and fresh.config is None:
+        problems.append(Problem("config", f"{old.config}, which this daemon was started with, is not there any more"))
+    if old.api_token is not None and fresh.api_token is None:
+        problems.append(Problem("api_token", "it is not set any more: that anybody may ask needs a restart"))
+    if problems:
+        raise ConfigError(problems)
 
 
 def dump_state(daemon: Daemon, telemetry: Telemetry) -> None:
