@@ -55,7 +55,6 @@ class PostgresReads:
             left = connection.ask("left", sql.LEFT, [stored_text(conversation_id)]).get_value(0, 0)
             if left is not None:
                 return _without_row(conversation_id, left == b"t")
-            connection.execute(sql.SNAPSHOT)
             try:
                 return _load(connection, conversation_id, recent, whole)
             finally:
@@ -196,7 +195,22 @@ def _load(connection: Connection, conversation_id: str, recent: int, whole: bool
     def rows(statement: str, *values: Any) -> list[Any]:
         return _rows(connection, statement, (conversation_id, *values))
 
-    last_seq, snapshot, snapshot_seq, oldest_open, open_requests, left = rows(sql.LOAD_STATE)[0]
+    # What every conversation needs goes to the server in one piece, and comes back so: between machines it is the trips
+    # to and fro that take the time.
+    named = {"id": conversation_id, "recent": recent}
+    with connection.pipeline():
+        connection.execute(sql.SNAPSHOT)
+        asked = [
+            connection.cursor(binary=True).execute(statement, values)
+            for statement, values in (
+                (sql.LOAD_STATE, (conversation_id,)),
+                (sql.NEWEST_NOTE, (conversation_id,)),
+                (sql.RECENT_MEMORY, named),
+                (sql.ENTRIES, (conversation_id, 0, None)) if whole else (sql.ENTRIES_SINCE_SNAPSHOT, named),
+            )
+        ]
+    (state,), notes, said, entries = (cursor.fetchall() for cursor in asked)
+    last_seq, snapshot, snapshot_seq, oldest_open, open_requests, left = state
     if left is not None:
         return _without_row(conversation_id, left)
     if last_seq is None or snapshot_seq is None:
@@ -208,8 +222,6 @@ def _load(connection: Connection, conversation_id: str, recent: int, whole: bool
     requests, damaged = read_ids(open_requests)
     if damaged and whole:  # the inbox knows them too
         requests, damaged = [found for (found,) in rows(sql.UNREPLIED)], ""
-    notes = rows(sql.NEWEST_NOTE)
-    said = rows(sql.RECENT_MEMORY, notes[0][0] if notes else 0, recent)
     first = said[-1][0] if said else last_seq + 1
     if oldest_open is not None and oldest_open < first:
         said.extend(row for row in rows(sql.MEMORY_RANGE, oldest_open, first - 1) if row[1] != "note")
@@ -223,7 +235,7 @@ def _load(connection: Connection, conversation_id: str, recent: int, whole: bool
         last_seq,
         snapshot,
         snapshot_seq,
-        tuple(EntryRow(*row) for row in rows(sql.ENTRIES, snapshot_seq, None)),
+        tuple(EntryRow(*row) for row in entries),
         tuple(ResultRow(*row) for row in rows(sql.RESULTS, requests, requests)) if requests else (),
         memory,
         phase,

@@ -172,6 +172,12 @@ ENTRIES: Final = """
 SELECT first_seq, last_seq, at, body FROM orchestrator_journal
 WHERE conversation_id = %s AND last_seq > %s ORDER BY last_seq LIMIT %s
 """
+ENTRIES_SINCE_SNAPSHOT: Final = """
+SELECT first_seq, last_seq, at, body FROM orchestrator_journal
+WHERE conversation_id = %(id)s AND last_seq > (
+    SELECT snapshot_seq FROM orchestrator_workflow_states WHERE conversation_id = %(id)s)
+ORDER BY last_seq
+"""
 RESULTS: Final = """
 SELECT request_id, node_id, agent, attempt, result, duration_ms, cached, cache_key, expires_at
 FROM orchestrator_agent_results WHERE conversation_id = %s AND request_id = ANY(%s::text[])
@@ -185,9 +191,13 @@ NEWEST_NOTE: Final = """
 SELECT seq, role, request_id, text, at, forgotten FROM orchestrator_conversation_memory
 WHERE conversation_id = %s AND role = 'note' ORDER BY seq DESC LIMIT 1
 """
+# Since the newest note.
 RECENT_MEMORY: Final = """
 SELECT seq, role, request_id, text, at, forgotten FROM orchestrator_conversation_memory
-WHERE conversation_id = %s AND role <> 'note' AND seq > %s ORDER BY seq DESC LIMIT %s
+WHERE conversation_id = %(id)s AND role <> 'note' AND seq > coalesce(
+    (SELECT seq FROM orchestrator_conversation_memory WHERE conversation_id = %(id)s AND role = 'note'
+     ORDER BY seq DESC LIMIT 1), 0)
+ORDER BY seq DESC LIMIT %(recent)s
 """
 MEMORY_RANGE: Final = """
 SELECT seq, role, request_id, text, at, forgotten FROM orchestrator_conversation_memory

@@ -55,6 +55,8 @@ class Writer(Intake):
         self._in_hand: list[tuple[Append, Done]] = []
         self._dropped: set[int] = set()
         """Of the rows in hand those that could not be stored, by `id`."""
+        self._apart: Sequence[Row] = ()
+        """Rows in hand that are yet to be written, without the steps they were to ride along with."""
         self._losing: str | None = None
         self._thread: threading.Thread | None = None
         self._hurry = threading.Event()
@@ -167,10 +169,12 @@ class Writer(Intake):
                 return
             for (_append, done), outcome in zip(batch, outcomes, strict=True):
                 tell(done, outcome, self._log)
-            tell_rows(waiting, self._dropped, self._log)
-            self._forget_letters(rows)
             self._in_hand = []
             self._decided(batch)
+            if self._apart:  # nobody's step waits for them
+                self._write_apart()
+            tell_rows(waiting, self._dropped, self._log)
+            self._forget_letters(rows)
             if self._losing is not None:
                 self._lose(self._losing, ())
                 return
@@ -209,9 +213,8 @@ class Writer(Intake):
     ) -> Generator[Pause, None, list[Outcome]]:
         """Commit one by one: what cannot be stored is refused, and the store refuses what would follow on it."""
         if rows:
-            outcomes = yield from self._commit(appends, ())
-            self._write_apart(rows)
-            return outcomes
+            self._apart = rows
+            return (yield from self._commit(appends, ())) if appends else []
         if len(appends) == 1:
             return [self._refuse(appends[0], error)]
         outcomes = []
@@ -224,8 +227,10 @@ class Writer(Intake):
             outcomes.append(outcome)
         return outcomes
 
-    def _write_apart(self, rows: Sequence[Row]) -> None:
-        self._dropped, failure, lost = write_apart(self._store, rows)
+    def _write_apart(self) -> None:
+        rows, self._apart = self._apart, ()
+        self._dropped, failure, lost = write_apart(self._store_rows, rows)
+        self._available_again()
         gone = len(self._dropped)
         self._figures.rows += len(rows) - gone
         if lost is not None:  # the appends before are durable, and are told so
@@ -234,6 +239,10 @@ class Writer(Intake):
             self._figures.rows_dropped += gone
             failed = {"error_type": type(failure).__name__, "error_message": str(failure)}
             self._log("rows_dropped", level="warning", rows=gone, **failed)
+
+    def _store_rows(self, rows: Sequence[Row]) -> None:
+        self._asked_at = self._clock()  # it may fall silent here as anywhere
+        self._store.commit((), rows)
 
     def _refuse(self, append: Append, error: Exception) -> AppendRefused:
         self._figures.refused += 1

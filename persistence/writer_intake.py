@@ -19,12 +19,14 @@ from persistence.writer_told import Done, Log, RowDone, tell, tell_decided
 T = TypeVar("T")
 
 _ROWS_WAIT: Final = 1.0
-"""Seconds that log and metric rows wait for a commit to ride along with before they get one of their own."""
+"""Seconds that log and metric rows may wait; then they ride along with the next commit, or get one of their own."""
 _MAX_ROWS: Final = 10_000
 _MAX_LETTER_BYTES: Final = 32 << 20
 """Of all dead letters that wait for the store together: each holds a message, where a log row holds a line."""
 _ROWS_PER_COMMIT: Final = 1_000
 """Of a commit without steps."""
+_ROWS_PILED_UP: Final = 2_000
+"""At so many none waits for its time any more; well below the number from which they are dropped."""
 _ROWS_AT_LEAST: Final = 128
 _ROWS_PER_STEP: Final = 8
 """More than a step brings about, so that none are left behind for long."""
@@ -116,10 +118,14 @@ class Intake:
     def _gather(self) -> tuple[list[tuple[Append, Done]], list[tuple[Row, RowDone | None]]]:
         with self._changed:
             batch = _taken(self._pending, self._max_batch)
-            # Where somebody waits it carries no more of what nobody waits for than its share, but never less than comes
-            # in: the more steps there are at once, the more rows.
-            share = max(_ROWS_AT_LEAST, _ROWS_PER_STEP * len(batch)) if batch else _ROWS_PER_COMMIT
-            return batch, _taken(self._rows, share)
+            if not batch:
+                return batch, _taken(self._rows, _ROWS_PER_COMMIT)
+            # Where somebody waits for a commit it carries nothing that nobody waits for, as long as that has time: most
+            # of a commit of log rows is the rows, and a crowd of requests has long pauses between its commits.
+            if time.monotonic() < self._rows_due and len(self._rows) < _ROWS_PILED_UP:
+                return batch, []
+            # Then no more than its share, but never less than comes in: the more steps at once, the more rows.
+            return batch, _taken(self._rows, max(_ROWS_AT_LEAST, _ROWS_PER_STEP * len(batch)))
 
     def _decided(self, told: Sequence[tuple[Append, Done]]) -> None:
         calls: list[Callable[[], None]] = []

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from persistence.contract import OwnershipLost, Row, Store, StoreUnavailable
+from persistence.contract import OwnershipLost, Row, StoreUnavailable
 
 _FAILURES: Final = 50
 """Commits that may fail in the search for rows that cannot be stored: one among all of a commit takes eleven."""
@@ -22,8 +22,8 @@ class Written(NamedTuple):
     """Why the ownership is lost, if it is."""
 
 
-def write_apart(store: Store, rows: Sequence[Row]) -> Written:
-    """Write rows; those that cannot be stored are dropped, and no others with them."""
+def write_apart(commit: Callable[[Sequence[Row]], object], rows: Sequence[Row]) -> Written:
+    """Write rows by one or more commits; those that cannot be stored are dropped, and no others with them."""
     parts, failures = [rows], 0
     dropped: set[int] = set()
     failure: Exception | None = None
@@ -31,7 +31,7 @@ def write_apart(store: Store, rows: Sequence[Row]) -> Written:
     while parts:
         some = parts.pop()
         try:
-            store.commit((), some)
+            commit(some)
         except (OwnershipLost, StoreUnavailable) as error:
             if isinstance(error, OwnershipLost):
                 lost = str(error)

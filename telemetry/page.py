@@ -32,8 +32,9 @@ _RULES: Final = """
   seconds: a crash loop must not hide all else. What is left out is counted (`orchestrator_log_lines_left_out_total`)
   and said: `log_lines_left_out`. Tables and metrics have everything.
 - Messages of libraries come as `library_message`, from WARNING upwards, or all of them when `log_level` is DEBUG.
-- Events marked *stored* go to the table `orchestrator_operation_logs` as well, in batches; durations of calls,
-  requests, recoveries and snapshots to `orchestrator_performance_metrics`. Failures of agents, planner and synthesizer
+- Events marked *stored* go to the table `orchestrator_operation_logs` as well, in batches, a second later at
+  most while the store keeps up; durations of calls, requests, recoveries and snapshots to
+  `orchestrator_performance_metrics`. Failures of agents, planner and synthesizer
   are in `orchestrator_error_logs`, written in the same transaction as the step they belong to.
 
 | event | level | meaning | fields | |

@@ -5,14 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-from structlog.contextvars import get_contextvars
 
 from agents import Context, agent
 
@@ -23,30 +19,12 @@ MEETING: list[asyncio.Future[None]] = []
 
 
 class Flaky(Exception):
-    """Listed as transient below."""
-
-
-class Unprintable(Exception):
-    """Cannot be shown."""
-
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
+    """Of no kind that anybody knows."""
 
 
 RAISES: dict[str, Any] = {
-    "exit": lambda: SystemExit(3),
-    "interrupt": KeyboardInterrupt,
-    "cancelled": asyncio.CancelledError,
-    "memory": MemoryError,
-    "recursion": RecursionError,
-    "generator": GeneratorExit,
-    "group": lambda: ExceptionGroup("several", [ValueError("a"), OSError("b")]),
-    "unprintable": Unprintable,
     "flaky": lambda: Flaky("try again"),
     "value": lambda: ValueError("wrong"),
-    "timeout": lambda: TimeoutError("slow"),
-    "stop": StopIteration,
-    "huge": lambda: ValueError("x" * 10_000_000),
 }
 
 
@@ -73,22 +51,8 @@ def double_process(x: int, ctx: Context) -> int:
 
 
 @agent
-def raising(kind: str) -> int:
-    """Raise."""
-    failure = RAISES[kind]()
-    raise failure
-
-
-@agent
 async def raising_async(kind: str) -> int:
     """Raise on the loop."""
-    failure = RAISES[kind]()
-    raise failure
-
-
-@agent(isolation="process", transient=(Flaky,), permanent=(TimeoutError,))
-def raising_process(kind: str) -> int:
-    """Raise elsewhere."""
     failure = RAISES[kind]()
     raise failure
 
@@ -178,87 +142,14 @@ async def parts() -> Any:
         yield part
 
 
-@agent
-def logged() -> dict[str, Any]:
-    """Return what a log line of this agent would carry."""
-    return dict(get_contextvars())
-
-
-@agent
-async def logged_async() -> dict[str, Any]:
-    """Return the same on the loop."""
-    await asyncio.sleep(0)
-    return dict(get_contextvars())
-
-
-@agent
-def large() -> list[str]:
-    """Return 20 MB."""
-    return ["x" * 1000] * 20_000
-
-
-@agent
-async def large_async() -> list[str]:
-    """Return 20 MB from the loop."""
-    return ["x" * 1000] * 20_000
-
-
 @agent(isolation="process")
-def large_process() -> list[str]:
-    """Return 20 MB from elsewhere."""
-    return ["x" * 1000] * 20_000
-
-
-@agent
-def wrong() -> int:
-    """Return something else than was said."""
-    return "text"  # type: ignore[return-value]  # what is tested
-
-
-@agent(isolation="process")
-def worker(what: str, arg: str, ctx: Context) -> dict[str, Any]:  # one process, many ways to misbehave
-    """Do one of many things to its own process."""
-    if what == "pid":
-        return {"pid": os.getpid()}
-    if what == "environment":
-        return {"names": sorted(os.environ), "cwd": str(Path.cwd())}
-    if what == "descriptors":
-        return {"open": sorted(_descriptors())}
-    if what == "flood":
-        for stream in (sys.stdout, sys.stderr):
-            stream.write("y" * 10_000_000)
-            stream.flush()
-        os.write(1, b"\0\0\0\5raw")
-        os.write(2, b"\xff\xfe")
-        return {"read": sys.stdin.read(1)}
-    if what == "say":
-        print(arg)  # noqa: T201  # what is tested
-    if what == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if what == "leave":
-        os._exit(0)
-    if what == "family":
-        child = subprocess.Popen([sys.executable, "-c", _STUBBORN], stdout=subprocess.PIPE, start_new_session=True)
-        assert child.stdout is not None
-        child.stdout.readline()
-        return {"pid": os.getpid(), "child": child.pid}
+def worker(what: str, ctx: Context) -> dict[str, Any]:
+    """Say what its process has open, or hang."""
     if what == "hang":
-        child = subprocess.Popen([sys.executable, "-c", _STUBBORN], stdout=subprocess.PIPE)
-        assert child.stdout is not None
-        child.stdout.readline()
-        ctx.progress(f"{os.getpid()} {child.pid}")
+        ctx.progress(str(os.getpid()))
         while True:
             signal.pause()
-    return {"logged": dict(get_contextvars())}
-
-
-_STUBBORN = """
-import os, signal, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-print(flush=True)
-while True:
-    signal.pause()
-"""
+    return {"open": sorted(_descriptors())}
 
 
 def _descriptors() -> list[str]:

@@ -307,7 +307,8 @@ def test_a_supervisor_that_fails_itself_takes_its_children_along_in_order(world,
 def test_a_supervisor_that_is_killed_takes_all_below_it_out_of_the_tree(world, diary):
     """The whole branch is free for a successor at once."""
     spec = ChildSpec("in", backoff=AT_ONCE)
-    inner = ChildPlan(spec, SupervisingActor, ([plan(diary, "x"), plan(diary, "y")],))
+    plans = [plan(diary, "x", shutdown_timeout=0.05), plan(diary, "y")]
+    inner = ChildPlan(spec, SupervisingActor, (plans,))
     diary.stubborn = {"x"}
     s = world.supervise(inner)
     world.until(lambda: len(diary.of("up")) == 2)

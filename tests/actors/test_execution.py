@@ -81,9 +81,11 @@ def test_a_result_that_breaks_the_contract_is_an_error(execution):
     assert isinstance(run(execution, agents.wrong).outcome(), ContractViolation)
 
 
-def test_a_result_too_large_is_an_error():
+@pytest.mark.parametrize("agent", [agents.add, agents.add_async])
+def test_a_result_too_large_is_an_error(agent):
     execution = Execution(max_result_bytes=2)
-    assert isinstance(run(execution, agents.add, a=1000).outcome(), ResultTooLarge)
+    execution.start()
+    assert isinstance(run(execution, agent, a=1000).outcome(), ResultTooLarge)
     assert execution.stop(DEADLINE) == []
 
 

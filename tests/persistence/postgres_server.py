@@ -59,6 +59,8 @@ class Server:
     def kill(self) -> None:
         """End the server and all its backends at once, by signal 9."""
         postmaster = psutil.Process(self._server.get_pid())
+        # The number comes out of a file, and a number is given to another process again.
+        assert postmaster.name() == "postgres", f"{postmaster} is no server"
         everybody = [postmaster, *postmaster.children(recursive=True)]
         for process in everybody:
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -302,18 +302,41 @@ def test_a_listener_in_trouble_harms_nobody(store, writer, log):
     assert log.events() == ["commit_callback_failed"]
 
 
-def test_rows_ride_along_with_a_commit(store, writer):
+def second_commit(store, writer, *rows):
+    """Have rows and a step wait while another commit is under way; return how many rows go with the step."""
     outcomes = Outcomes()
     store.gate.clear()
     writer.submit(step("a"), outcomes)
     store.wait_for_a_commit()
-    rows = [DeadLetterRow(1, "a", "r", "k", b"{}"), MetricRow(1, "m", 1.0, "s")]
     assert all(writer.submit_row(row) for row in rows)
     writer.submit(step("b"), outcomes)
     store.gate.set()
     outcomes.wait(2)
     assert len(store.batches) == 2
-    assert len(store.data.metrics) == len(store.data.dead_letters) == 1
+    return len(store.data.metrics) + len(store.data.dead_letters)
+
+
+METRIC = MetricRow(1, "m", 1.0, "s")
+
+
+def test_a_commit_that_somebody_waits_for_carries_no_rows_that_have_time(store, writer):
+    assert second_commit(store, writer, *[METRIC] * 50) == 0
+    assert writer.stop(SOON)
+    assert len(store.data.metrics) == 50
+
+
+def test_rows_ride_along_once_one_of_them_has_waited_long_enough(store, writer, monkeypatch):
+    monkeypatch.setattr(writer_intake, "_ROWS_WAIT", 0.0)
+    assert second_commit(store, writer, METRIC, METRIC) == 2
+
+
+def test_rows_ride_along_once_there_are_many(store, writer, monkeypatch):
+    monkeypatch.setattr(writer_intake, "_ROWS_PILED_UP", 5)
+    assert second_commit(store, writer, *[METRIC] * 5) == 5
+
+
+def test_a_dead_letter_rides_along_at_once_and_takes_the_other_rows_with_it(store, writer):
+    assert second_commit(store, writer, METRIC, DeadLetterRow(1, "a", "r", "k", b"{}")) == 2
 
 
 def test_rows_wait_for_company_before_they_get_a_commit_of_their_own(store, monkeypatch):
@@ -360,7 +383,8 @@ def test_no_rows_are_taken_after_ownership_was_lost(store, writer, lost):
     assert not writer.submit_row(DeadLetterRow(at=1, address="a", reason="r", kind="k", body=b""))
 
 
-def test_an_ownership_lost_while_rows_are_written_apart_is_noticed_at_once(store, writer, lost):
+def test_an_ownership_lost_while_rows_are_written_apart_is_noticed_at_once(store, writer, lost, monkeypatch):
+    monkeypatch.setattr(writer_intake, "_ROWS_PILED_UP", 1)
     outcomes, kept = Outcomes(), []
 
     def trouble(batch: Sequence[Append], rows: Any) -> None:
@@ -368,7 +392,7 @@ def test_an_ownership_lost_while_rows_are_written_apart_is_noticed_at_once(store
             raise ValueError("one of them is bad") if batch else OwnershipLost("epoch 2")
 
     store.trouble = trouble
-    assert writer.submit_row(MetricRow(1, "m", 1.0, "s"), kept.append)
+    assert writer.submit_row(METRIC, kept.append)
     writer.submit(step(), outcomes)
     assert lost.wait(SOON)
     assert (outcomes.all, kept) == ([Committed("c1", 1)], [False]), "the step is durable, the row is not"
@@ -533,6 +557,36 @@ class TestSilence:
             f"{store.kind} has confirmed nothing",
             "database is locked",
         ]
+
+    def test_one_that_falls_silent_over_rows_written_apart_is_noticed_and_holds_up_no_step(
+        self, store, log, monkeypatch
+    ):
+        monkeypatch.setattr(writer_intake, "_ROWS_PILED_UP", 1)
+        now, outcomes, kept = [100.0], Outcomes(), Outcomes()
+        writer = Writer(store, log=log, clock=lambda: now[0])
+        steps_in, rows_in = threading.Event(), threading.Event()
+
+        def trouble(batch: Sequence[Append], rows: Any) -> None:
+            if batch and rows:
+                raise ValueError("one of them is bad")
+            if rows:
+                rows_in.set()
+                assert steps_in.wait(SOON)
+
+        store.trouble = trouble
+        assert writer.submit_row(METRIC, kept)
+        writer.submit(step(), outcomes)
+        writer.start()
+        assert rows_in.wait(SOON)
+        assert outcomes.wait(1) == [Committed("c1", 1)], "told before the rows are written"
+        now[0] += writer_module.PATIENCE
+        writer.look()
+        assert not writer.available
+        steps_in.set()
+        assert kept.wait(1) == [True]
+        assert writer.available
+        assert log.events() == ["store_unavailable", "store_available"]
+        assert writer.stop(SOON)
 
     def test_a_store_that_is_away_counts_from_the_first_try_on(self, store, log):
         now, outcomes = [100.0], Outcomes()
