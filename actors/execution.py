@@ -54,7 +54,7 @@ class Execution:
         """`grace`: seconds an idle process gets for its exit handlers. `worker_idle`: seconds until it is ended.
 
         `breaker`: when agents are left alone; None: only those that set `breaker_failures` themselves.
-        `abandoned_limit`: threads that one agent may leave behind until it is refused; None: as the pool has.
+        `abandoned_limit`: threads and tasks that one agent may leave behind until it is refused; None: as the pool has.
         """
         self._log = log if log is not None else _silent
         self._on_late = on_late
@@ -121,8 +121,7 @@ class Execution:
 
     def stats(self) -> dict[str, Any]:
         """Return figures of this moment: of the threads, the processes and each agent."""
-        left_behind = self._pool.abandoned_by_group()
-        abandoned = Counter(left_behind)
+        abandoned = Counter(self._pool.abandoned_by_group())
         abandoned.update(_agent_of(name) for name in self._loop.lingering())
         gates = self._gates.all()
         states = self.breakers.stats()
@@ -131,7 +130,7 @@ class Execution:
             name: {
                 **gate.stats(),
                 "abandoned": abandoned[name],
-                "refused": limit is not None and left_behind.get(name, 0) >= limit,
+                "refused": limit is not None and self._left_behind(name) >= limit,
                 **(states.get(name) or _CLOSED),
             }
             for name, gate in gates
@@ -174,7 +173,7 @@ class Execution:
 
     def _guarded(self, spec: AgentSpec, running: Call, begin: Callable[[], None]) -> None:
         """Begin a call if its agent has not left too much behind, and its breaker lets it through."""
-        left_behind = 0 if self.abandoned_limit is None else self._left_behind(spec)
+        left_behind = 0 if self.abandoned_limit is None else self._left_behind(spec.name)
         if self.abandoned_limit is not None and left_behind >= self.abandoned_limit:
             running.end(TooManyAbandoned(spec.name, left_behind))
             return
@@ -188,10 +187,13 @@ class Execution:
         else:  # it ended between its turn and now
             self.breakers.leave(spec, era, None)
 
-    def _left_behind(self, spec: AgentSpec) -> int:
-        """Return how many threads an agent has left behind."""
+    def _left_behind(self, agent: str) -> int:
+        """Return how many threads, and tasks that do not obey, an agent has left behind."""
         # Most of the time nothing is left behind at all: then nobody has to be asked.
-        return self._pool.abandoned_by_group().get(spec.name, 0) if self._pool.abandoned else 0
+        count = self._pool.abandoned_by_group().get(agent, 0) if self._pool.abandoned else 0
+        if self._loop.stubborn:
+            count += sum(_agent_of(task.get_name()) == agent for task in self._loop.stubborn.copy())
+        return count
 
     # Parts
 

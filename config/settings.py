@@ -208,8 +208,8 @@ class Settings(BaseSettings):
     """Accepted messages of one conversation that may wait for their turn; more are refused as `mailbox_full`."""
     max_unfinished: Annotated[Whole, About("requests", live=True), Field(ge=1)] = 10_000
     """Accepted requests without a reply, over all conversations; more are refused at the door as `mailbox_full`."""
-    abandoned_limit: Annotated[Whole, About("threads", live=True), Field(ge=1)] = 8
-    """Calls of one agent given up that still hold a thread; with more it is refused until some of them end."""
+    abandoned_limit: Annotated[Whole, About("calls", live=True), Field(ge=1)] = 8
+    """Calls of one agent given up that still run, as thread or task; with more it is refused until some of them end."""
     threads: Annotated[Whole, About("threads"), Field(ge=1, le=10_000)] = 32
     """Threads for blocking agents; async agents are bounded only by their `max_concurrency`."""
     dispatcher_threads: Annotated[Whole, About("threads"), Field(ge=1, le=256)] = 2

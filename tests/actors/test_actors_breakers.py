@@ -8,8 +8,9 @@ from dataclasses import replace
 import misbehaving_agents as agents
 import pytest
 from actors_support import DEADLINE, Log, wait_until
-from execution_support import run
+from execution_support import node, run
 
+from actors import event_loop
 from actors.breakers import CircuitOpen
 from actors.execution import Execution
 from agents.decorator import make_spec, spec_of
@@ -186,3 +187,34 @@ def test_an_agent_that_leaves_threads_behind_is_refused_until_they_end(execution
     patient.free.set()
     wait_until(lambda: not execution.stats()["agents"]["patient"]["refused"])
     assert isinstance(patient.run(execution).outcome(), NodeResult)
+
+
+def test_an_agent_whose_tasks_do_not_obey_is_refused_until_they_end(execution, monkeypatch):
+    """Each of them goes on running on the loop; the limit on threads alone would let them become more for ever."""
+    monkeypatch.setattr(event_loop, "_CLEAN_UP", 0.01)
+    execution.abandoned_limit = 2
+    execution.breakers.default = BreakerSpec(failures=0)
+    lane = execution.quick_lane(lambda _name: spec_of(agents.add_async))
+    assert lane.run([node("add_async", a=1)], lambda _told: None) != [None]
+    for _ in range(2):
+        assert isinstance(run(execution, agents.stubborn, timeout=0.01).outcome(), AgentTimeout)
+    wait_until(lambda: execution.stats()["agents"]["stubborn"]["refused"])
+    refusal = run(execution, agents.stubborn).outcome()
+    assert classify(refusal).type == "too_many_abandoned"
+    assert execution.stats()["agents"]["stubborn"]["abandoned"] == 2
+    assert lane.run([node("add_async", a=1)], lambda _told: None) == [None], "the lane looks at no limits"
+    assert run(execution, agents.add_async, a=2, b=3).outcome().result == 5
+    agents.RELEASE.set()
+    wait_until(lambda: not execution.stats()["agents"]["stubborn"]["refused"])
+    assert run(execution, agents.stubborn).outcome().result == "late"
+
+
+def test_a_task_that_obeys_in_its_time_is_not_left_behind(execution, monkeypatch):
+    """Many calls given up at once, as by a cancelled plan, must not refuse the next one."""
+    execution.abandoned_limit = 2
+    execution.breakers.default = BreakerSpec(failures=0)
+    for _ in range(5):
+        assert isinstance(run(execution, agents.wait_async, timeout=0.01).outcome(), AgentTimeout)
+    monkeypatch.setattr(event_loop, "_CLEAN_UP", 0.0)
+    assert isinstance(run(execution, agents.wait_async, timeout=0.01).outcome(), AgentTimeout)
+    assert not execution.stats()["agents"]["wait_async"]["refused"]
