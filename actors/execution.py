@@ -157,10 +157,17 @@ class Execution:
         self._gates.of(spec).enter(call.conversation_id, running, lambda: self._guarded(spec, running, begin))
         return running
 
-    def run_function(self, function: Callable[..., Any], *args: Any, timeout: float, done: Done) -> Call:
-        """Run any function, blocking or async; what it returns is told as it is."""
-        name = getattr(function, "__qualname__", type(function).__name__)
+    def run_function(
+        self, function: Callable[..., Any], *args: Any, timeout: float, done: Done, name: str = ""
+    ) -> Call:
+        """Run any function, blocking or async; what it returns is told as it is.
+
+        What it leaves behind is bounded by `name` as it is for an agent: the threads are the agents' too.
+        """
+        name = name or getattr(function, "__qualname__", type(function).__name__)
         running = self._call(name, timeout, done, None)
+        if self._is_refused(name, running):
+            return running
         if inspect.iscoroutinefunction(function):
             self._kinds.on_loop(running, lambda: function(*args))
         else:
@@ -173,9 +180,7 @@ class Execution:
 
     def _guarded(self, spec: AgentSpec, running: Call, begin: Callable[[], None]) -> None:
         """Begin a call if its agent has not left too much behind, and its breaker lets it through."""
-        left_behind = 0 if self.abandoned_limit is None else self._left_behind(spec.name)
-        if self.abandoned_limit is not None and left_behind >= self.abandoned_limit:
-            running.end(TooManyAbandoned(spec.name, left_behind))
+        if self._is_refused(spec.name, running):
             return
         try:
             era = self.breakers.enter(spec)
@@ -186,6 +191,14 @@ class Execution:
             begin()
         else:  # it ended between its turn and now
             self.breakers.leave(spec, era, None)
+
+    def _is_refused(self, name: str, running: Call) -> bool:
+        """End a call for which too much of its kind was left behind."""
+        left_behind = 0 if self.abandoned_limit is None else self._left_behind(name)
+        if self.abandoned_limit is None or left_behind < self.abandoned_limit:
+            return False
+        running.end(TooManyAbandoned(name, left_behind))
+        return True
 
     def _left_behind(self, agent: str) -> int:
         """Return how many threads, and tasks that do not obey, an agent has left behind."""

@@ -180,7 +180,7 @@ def test_an_agent_that_leaves_threads_behind_is_refused_until_they_end(execution
     refusal = patient.run(execution).outcome()
     judged = classify(refusal)
     assert (judged.type, str(judged.error_class)) == ("too_many_abandoned", "transient")
-    assert "2 calls of agent patient were given up and still run" in judged.message
+    assert "2 calls of patient were given up and still run" in judged.message
     shown = execution.stats()["agents"]["patient"]
     assert (shown["abandoned"], shown["refused"], patient.calls) == (2, True, 2)
     assert run(execution, agents.add, a=2, b=3).outcome().result == 5
@@ -218,3 +218,28 @@ def test_a_task_that_obeys_in_its_time_is_not_left_behind(execution, monkeypatch
     monkeypatch.setattr(event_loop, "_CLEAN_UP", 0.0)
     assert isinstance(run(execution, agents.wait_async, timeout=0.01).outcome(), AgentTimeout)
     assert not execution.stats()["agents"]["wait_async"]["refused"]
+
+
+def test_a_planner_that_hangs_takes_no_more_threads_than_an_agent_may(execution):
+    """The threads are the agents' too: without a bound a few dozen hanging plans stopped every blocking agent."""
+    execution.abandoned_limit = 2
+
+    def think():
+        ended, told = threading.Event(), []
+        execution.run_function(
+            agents.RELEASE.wait,
+            30,
+            timeout=0.01,
+            done=lambda outcome: (told.append(outcome), ended.set()),
+            name="planner",
+        )
+        assert ended.wait(DEADLINE)
+        return told[0]
+
+    assert [type(think()) for _ in range(2)] == [AgentTimeout] * 2
+    for _ in range(10):
+        assert classify(think()).type == "too_many_abandoned"
+    assert run(execution, agents.add, a=2, b=3).outcome().result == 5
+    agents.RELEASE.set()
+    wait_until(lambda: execution.stats()["abandoned"] == 0)
+    assert think() is True
