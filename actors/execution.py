@@ -83,7 +83,7 @@ class Execution:
         )
         self._quick = QuickHost(
             loop=self._loop,
-            pool=self._pool,
+            pools=(self._pool, self._to_thread),
             gates=self._gates,
             breakers=self.breakers,
             timers=self._timers,
@@ -121,7 +121,7 @@ class Execution:
 
     def stats(self) -> dict[str, Any]:
         """Return figures of this moment: of the threads, the processes and each agent."""
-        abandoned = Counter(self._pool.abandoned_by_group())
+        abandoned = Counter(self._pool.abandoned_by_group()) + Counter(self._to_thread.abandoned_by_group())
         abandoned.update(_agent_of(name) for name in self._loop.lingering())
         gates = self._gates.all()
         states = self.breakers.stats()
@@ -203,7 +203,8 @@ class Execution:
     def _left_behind(self, agent: str) -> int:
         """Return how many threads, and tasks that do not obey, an agent has left behind."""
         # Most of the time nothing is left behind at all: then nobody has to be asked.
-        count = self._pool.abandoned_by_group().get(agent, 0) if self._pool.abandoned else 0
+        pools = (self._pool, self._to_thread)
+        count = sum(pool.abandoned_by_group().get(agent, 0) for pool in pools if pool.abandoned)
         if self._loop.stubborn:
             count += sum(_agent_of(task.get_name()) == agent for task in self._loop.stubborn.copy())
         return count

@@ -243,3 +243,18 @@ def test_a_planner_that_hangs_takes_no_more_threads_than_an_agent_may(execution)
     agents.RELEASE.set()
     wait_until(lambda: execution.stats()["abandoned"] == 0)
     assert think() is True
+
+
+def test_threads_that_an_async_agent_leaves_behind_are_counted_to_it(execution):
+    """What waits in `asyncio.to_thread`, or for a name to be looked up, holds one of the threads that all share."""
+    execution.abandoned_limit = 2
+    execution.breakers.default = BreakerSpec(failures=0)
+    for _ in range(2):
+        assert isinstance(run(execution, agents.to_thread, timeout=0.05).outcome(), AgentTimeout)
+    wait_until(lambda: execution.stats()["agents"]["to_thread"]["refused"])
+    assert execution.stats()["agents"]["to_thread"]["abandoned"] == 2
+    assert classify(run(execution, agents.to_thread).outcome()).type == "too_many_abandoned"
+    assert run(execution, agents.add_async, a=2, b=3).outcome().result == 5
+    agents.RELEASE.set()
+    wait_until(lambda: not execution.stats()["agents"]["to_thread"]["refused"])
+    assert run(execution, agents.to_thread).outcome().result == "late"
