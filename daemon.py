@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     from gateway.redis_door import RedisDoor
 
 VERSION = "0.1.0"
+_LAST_WORDS = 2.0
+"""Seconds that an ending daemon waits for the store to note that it ended."""
 _LOOK_EVERY = 1.0
 """Seconds between two looks whether the store still confirms what it is asked."""
 
@@ -98,6 +100,7 @@ class Daemon:
         self.failed: str | None = None
         """Why the root of the actor tree gave up, once it has: nothing works any more, and the process must end."""
         self.epoch = 0
+        self._started = False
         self._minds = build_minds(settings)
         self._limits = plan_limits(settings)
         self._plans = RememberedPlans()
@@ -108,6 +111,8 @@ class Daemon:
         self.store: Store = store if wrap_store is None else wrap_store(store)
         # A scrape does without them rather than without all the others.
         self._phase_counts = PatientRead(self.store.phase_counts, within=1.0)
+        # A store may have fallen silent before any commit told of it.
+        self._farewell = PatientRead(self._say_farewell, within=_LAST_WORDS)
         self._witness = Witness(settings.data_dir, address=store_address(settings, kind))
         self.writer = Writer(self.store, log=telemetry.log, on_ownership_lost=self._ownership_lost)
         self.reader = Reader(self.store, log=telemetry.log)
@@ -216,6 +221,7 @@ class Daemon:
             router.supervise(doors_plan({"redis": self.redis.open(unfinished)}))
         self._housekeeping.start()
         self._look_at_store()
+        self._started = True
         address = None if self.http is None else self.http.url
         self.telemetry.log("daemon_ready", address=address, epoch=self.epoch, resumed=len(unfinished))
 
@@ -262,11 +268,18 @@ class Daemon:
         self.reader.stop(2.0)
         if self.epoch and not self.lost.is_set() and self.writer.available:  # else asking would only take its time
             with suppress(StoreError):  # then the next start has seen less
-                self._housekeeping.beat()
+                self._farewell()
+            self._farewell.stop()
         self._phase_counts.stop()
         self.store.close()
         if left:
             self.telemetry.log("left_running", names=left[:20], count=len(left))
+
+    def _say_farewell(self) -> None:
+        self._housekeeping.beat()
+        # Only an end that nobody ordered says anything against what was taken up.
+        if self._started and self.failed is None:
+            self.store.uncount_recoveries()
 
     @property
     def registry(self) -> Registry:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+import resource
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from agents.errors import AgentDefinitionError
 from cli.exit_codes import BAD_CONFIGURATION, DONE, FAILED, TRY_AGAIN
 from cli.terminal import words
-from config import ConfigError, Settings, cautions, diff, live_names, secret_values
+from config import ConfigError, Problem, Settings, cautions, diff, live_names, secret_values
 from daemon import VERSION, Daemon
 from forked import copies_let_go
 from gateway.redis_ports import BadUrl
@@ -28,6 +29,8 @@ from telemetry.systemd import ServiceManager
 from telemetry.telemetry import Telemetry
 
 _HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+_OPEN_FILES = 65_536
+"""As deploy/orchestrator.service has it."""
 _TICK = 0.5
 """Seconds between looks at what no signal tells: whether the store is still ours."""
 
@@ -36,6 +39,7 @@ def serve(
     settings: Settings, reload: Callable[[], Settings], *, wrap_store: Callable[[Store], Store] | None = None
 ) -> int:
     """Run until SIGTERM or SIGINT; return the exit code. `wrap_store` may put something around the store."""
+    _allow_open_files()
     telemetry = make_telemetry(settings)
     signals: SimpleQueue[int] = SimpleQueue()
     with routed(telemetry), _listening(signals, _HEARD), copies_let_go(_HEARD):
@@ -46,6 +50,18 @@ def serve(
         telemetry.log("daemon_stopped", exit_code=code)
     telemetry.close(2.0)
     return code
+
+
+def _allow_open_files() -> None:
+    """Raise the soft limit of open files: shells give 1,024, fewer than the event streams that are taken.
+
+    At the limit not only connections are refused: the store cannot open its file, nor can workers be started.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(ValueError, OSError):  # then with as many as there are
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def make_telemetry(settings: Settings, *, level: str | None = None) -> Telemetry:
@@ -206,12 +222,9 @@ def _reload(daemon: Daemon, telemetry: Telemetry, reload: Callable[[], Settings]
     """Take a changed configuration where that is possible while running; a bad one changes nothing."""
     try:
         fresh = reload()
+        _check_nothing_vanished(daemon.settings, fresh)
     except ConfigError as error:
         telemetry.log("config_rejected", problems=[f"{p.name}: {p.says}" for p in error.problems])
-        return
-    if fresh.config is None and daemon.settings.config is not None:
-        # Between a deletion and what takes the place of the file it would run without agents.
-        telemetry.log("config_rejected", problems=[f"config: {daemon.settings.config} was read before and is gone"])
         return
     changed = diff(daemon.settings, fresh)
     live = [name for name in changed if name in live_names()]
@@ -227,6 +240,17 @@ def _reload(daemon: Daemon, telemetry: Telemetry, reload: Callable[[], Settings]
         needs_restart=[name for name in changed if name not in live],
         agents=len(daemon.registry),
     )
+
+
+def _check_nothing_vanished(old: Settings, fresh: Settings) -> None:
+    """Refuse what a file brings about that is being replaced just now: not there yet, or empty still."""
+    problems = []
+    if old.config is not None and fresh.config is None:
+        problems.append(Problem("config", f"{old.config}, which this daemon was started with, is not there any more"))
+    if old.api_token is not None and fresh.api_token is None:
+        problems.append(Problem("api_token", "it is not set any more: that anybody may ask needs a restart"))
+    if problems:
+        raise ConfigError(problems)
 
 
 def dump_state(daemon: Daemon, telemetry: Telemetry) -> None:

@@ -30,7 +30,7 @@ class TooManyAbandoned(PoolExhausted):
 
     def __init__(self, agent: str, abandoned: int) -> None:
         super().__init__(
-            f"{abandoned} calls of agent {agent} were given up and still run; it is not called until some of them end"
+            f"{abandoned} calls of {agent} were given up and still run; it is not called until some of them end"
         )
 
 

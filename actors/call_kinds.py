@@ -74,7 +74,7 @@ class CallKinds:
             try:
                 if running.begin():
                     task = self._loop.spawn(running.name, begin, ended, context)
-                    running.when_stopped(lambda: self._loop.post(task.cancel))
+                    running.when_stopped(lambda: self._loop.post(lambda: self._loop.cancel(task)))
                 elif drop is not None:
                     drop()
             except RuntimeError as error:  # no thread for the timers can be started

@@ -21,6 +21,8 @@ from actors.pool_executor import PoolExecutor
 
 _BATCH: Final = 256
 """Calls begun in one turn of the loop: some milliseconds, so that running tasks are not kept waiting."""
+_CLEAN_UP: Final = 1.0
+"""Seconds a cancelled task has for its clean-up, before it counts as left behind."""
 _FRAMES: Final = 6
 """Innermost frames shown of whoever blocks the loop."""
 
@@ -47,6 +49,8 @@ class EventLoop:
         self._posted: deque[Callable[[], Any]] = deque()
         self._woken = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self.stubborn: set[asyncio.Task[None]] = set()
+        """Those that were cancelled a while ago and still run; for reading from any thread."""
         self._ended = False
         self._stopping = threading.Event()
         self._beaten = threading.Event()
@@ -95,6 +99,16 @@ class EventLoop:
         own.append(task)  # before its first step: to ask asyncio which task runs takes a microsecond
         self._tasks.add(task)
         return task
+
+    def cancel(self, task: asyncio.Task[None]) -> None:
+        """Cancel a task, and look whether it obeys; only on the loop's thread."""
+        assert self._loop is not None
+        task.cancel()
+        self._loop.call_later(_CLEAN_UP, self._look_after, task)
+
+    def _look_after(self, task: asyncio.Task[None]) -> None:
+        if not task.done():
+            self.stubborn.add(task)
 
     def lingering(self) -> list[str]:
         """Return the names of tasks that were cancelled and have not ended yet."""
@@ -149,7 +163,9 @@ class EventLoop:
             outcome = await begin()
         except BaseException as error:  # noqa: BLE001  # an agent may raise anything; all of it is its outcome
             outcome = error
-        self._tasks.discard(own.pop())  # and the task is not kept alive by what it runs
+        task = own.pop()  # it is not kept alive by what it runs
+        self._tasks.discard(task)
+        self.stubborn.discard(task)
         done(outcome)
 
     async def _end(self, left: list[str], seconds: float) -> None:

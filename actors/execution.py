@@ -54,7 +54,7 @@ class Execution:
         """`grace`: seconds an idle process gets for its exit handlers. `worker_idle`: seconds until it is ended.
 
         `breaker`: when agents are left alone; None: only those that set `breaker_failures` themselves.
-        `abandoned_limit`: threads that one agent may leave behind until it is refused; None: as the pool has.
+        `abandoned_limit`: threads and tasks that one agent may leave behind until it is refused; None: as the pool has.
         """
         self._log = log if log is not None else _silent
         self._on_late = on_late
@@ -83,7 +83,7 @@ class Execution:
         )
         self._quick = QuickHost(
             loop=self._loop,
-            pool=self._pool,
+            pools=(self._pool, self._to_thread),
             gates=self._gates,
             breakers=self.breakers,
             timers=self._timers,
@@ -121,8 +121,7 @@ class Execution:
 
     def stats(self) -> dict[str, Any]:
         """Return figures of this moment: of the threads, the processes and each agent."""
-        left_behind = self._pool.abandoned_by_group()
-        abandoned = Counter(left_behind)
+        abandoned = Counter(self._pool.abandoned_by_group()) + Counter(self._to_thread.abandoned_by_group())
         abandoned.update(_agent_of(name) for name in self._loop.lingering())
         gates = self._gates.all()
         states = self.breakers.stats()
@@ -131,7 +130,7 @@ class Execution:
             name: {
                 **gate.stats(),
                 "abandoned": abandoned[name],
-                "refused": limit is not None and left_behind.get(name, 0) >= limit,
+                "refused": limit is not None and self._left_behind(name) >= limit,
                 **(states.get(name) or _CLOSED),
             }
             for name, gate in gates
@@ -158,10 +157,17 @@ class Execution:
         self._gates.of(spec).enter(call.conversation_id, running, lambda: self._guarded(spec, running, begin))
         return running
 
-    def run_function(self, function: Callable[..., Any], *args: Any, timeout: float, done: Done) -> Call:
-        """Run any function, blocking or async; what it returns is told as it is."""
-        name = getattr(function, "__qualname__", type(function).__name__)
+    def run_function(
+        self, function: Callable[..., Any], *args: Any, timeout: float, done: Done, name: str = ""
+    ) -> Call:
+        """Run any function, blocking or async; what it returns is told as it is.
+
+        What it leaves behind is bounded by `name` as it is for an agent: the threads are the agents' too.
+        """
+        name = name or getattr(function, "__qualname__", type(function).__name__)
         running = self._call(name, timeout, done, None)
+        if self._is_refused(name, running):
+            return running
         if inspect.iscoroutinefunction(function):
             self._kinds.on_loop(running, lambda: function(*args))
         else:
@@ -174,9 +180,7 @@ class Execution:
 
     def _guarded(self, spec: AgentSpec, running: Call, begin: Callable[[], None]) -> None:
         """Begin a call if its agent has not left too much behind, and its breaker lets it through."""
-        left_behind = 0 if self.abandoned_limit is None else self._left_behind(spec)
-        if self.abandoned_limit is not None and left_behind >= self.abandoned_limit:
-            running.end(TooManyAbandoned(spec.name, left_behind))
+        if self._is_refused(spec.name, running):
             return
         try:
             era = self.breakers.enter(spec)
@@ -188,10 +192,22 @@ class Execution:
         else:  # it ended between its turn and now
             self.breakers.leave(spec, era, None)
 
-    def _left_behind(self, spec: AgentSpec) -> int:
-        """Return how many threads an agent has left behind."""
+    def _is_refused(self, name: str, running: Call) -> bool:
+        """End a call for which too much of its kind was left behind."""
+        left_behind = 0 if self.abandoned_limit is None else self._left_behind(name)
+        if self.abandoned_limit is None or left_behind < self.abandoned_limit:
+            return False
+        running.end(TooManyAbandoned(name, left_behind))
+        return True
+
+    def _left_behind(self, agent: str) -> int:
+        """Return how many threads, and tasks that do not obey, an agent has left behind."""
         # Most of the time nothing is left behind at all: then nobody has to be asked.
-        return self._pool.abandoned_by_group().get(spec.name, 0) if self._pool.abandoned else 0
+        pools = (self._pool, self._to_thread)
+        count = sum(pool.abandoned_by_group().get(agent, 0) for pool in pools if pool.abandoned)
+        if self._loop.stubborn:
+            count += sum(_agent_of(task.get_name()) == agent for task in self._loop.stubborn.copy())
+        return count
 
     # Parts
 

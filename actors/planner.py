@@ -36,7 +36,7 @@ class PlannerActor(AttemptActor):
         def think() -> Any:
             return self._planning(message)
 
-        return self._execution.run_function(think, timeout=self._timeout, done=self.finished)
+        return self._execution.run_function(think, timeout=self._timeout, done=self.finished, name=self.kind)
 
     def succeed(self, message: Any, value: Any) -> None:
         """Tell the parent."""

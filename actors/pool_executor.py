@@ -6,6 +6,7 @@ every name lookup, and keep the daemon from ending.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
@@ -35,13 +36,22 @@ class PoolExecutor(ThreadPoolExecutor):
                 else:
                     future.set_result(outcome)
 
-        job = Job(_name(fn), "to_thread", lambda: fn(*args, **kwargs), done)
+        job = Job(_name(fn), _agent(), lambda: fn(*args, **kwargs), done)
         future = _PoolFuture(self._pool, job)
         try:
             self._pool.submit(job)
         except PoolExhausted as error:
             future.set_exception(error)
         return future
+
+
+def _agent() -> str:
+    """Return whose work this is, to whom it is counted if it is left behind: tasks are named after their agent."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # not on the loop's thread
+        task = None
+    return "to_thread" if task is None else task.get_name().partition("@")[0]
 
 
 def _name(function: Any) -> str:

@@ -27,7 +27,7 @@ class QuickHost:
         self,
         *,
         loop: EventLoop,
-        pool: BlockingPool,
+        pools: tuple[BlockingPool, ...],
         gates: Gates,
         breakers: Breakers,
         timers: TimerService,
@@ -38,7 +38,7 @@ class QuickHost:
         self.stopped = False
         """Nothing more is admitted."""
         self._loop = loop
-        self._pool = pool
+        self._pools = pools
         self._gates = gates
         self._breakers = breakers
         self._max_bytes = max_bytes
@@ -53,7 +53,7 @@ class QuickHost:
         if not spec.is_async or spec.cache_ttl is not None or order.timeout < 2 * SLOW_AFTER:
             return None
         era = self._breakers.closed(spec.name)
-        if era is None or self.stopped or self._pool.abandoned:
+        if era is None or self.stopped or self._loop.stubborn or any(pool.abandoned for pool in self._pools):
             return None
         gate = self._gates.of(spec)
         return (spec, gate, era) if gate.try_enter() else None
@@ -94,7 +94,7 @@ class QuickHost:
     def stop_quick(self, work: Any) -> None:
         """Cancel the task."""
         if work is not None:
-            self._loop.post(work.cancel)
+            self._loop.post(lambda: self._loop.cancel(work))
 
     def judge_quick(self, spec: AgentSpec, era: int, outcome: Any) -> None:
         """As for any call."""

@@ -32,7 +32,7 @@ class SynthesizerActor(AttemptActor):
         def write() -> Any:
             return self._synthesis(message)
 
-        return self._execution.run_function(write, timeout=self._timeout, done=self.finished)
+        return self._execution.run_function(write, timeout=self._timeout, done=self.finished, name=self.kind)
 
     def succeed(self, message: Any, value: Any) -> None:
         """Tell the parent."""

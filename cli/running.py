@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,8 +24,8 @@ def running_verbs(commands: Commands) -> dict[str, Verb]:
 
     def serve(ctx: typer.Context) -> int:
         """Run the daemon in the foreground until SIGTERM or SIGINT (the same without a verb)."""
-        flags = dict(ctx.obj)
-        return commands.serve(load_settings(flags), lambda: load_settings(flags))
+        flags, here = dict(ctx.obj), Path.cwd()  # an agent may change the folder this process is in
+        return commands.serve(load_settings(flags), lambda: load_settings(flags, cwd=here))
 
     def demo(
         ctx: typer.Context,

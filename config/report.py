@@ -93,8 +93,9 @@ Durations are seconds as bare numbers, or numbers with a unit: `500ms`, `30s`, `
 `64KiB`, `1MiB`, `2GiB`. Lists are comma-separated in the environment. `DATABASE_URL` and `REDIS_URL` are read last,
 when nothing else names that connection.
 
-A reload (SIGHUP) checks the whole configuration first and keeps the old one when anything is wrong, or when the file
-that was read before is gone. Settings marked *live* change in the running daemon; the others need a restart.
+A reload (SIGHUP) checks the whole configuration first and keeps the old one when anything is wrong: also when
+the file is gone, or when `api_token` was set and is not any more. Settings marked *live* change in the running daemon;
+the others need a restart.
 
 `orch config` prints the settings in effect and where each came from. Secrets are never printed: of a connection URL
 its host and path are shown, of other secrets nothing.

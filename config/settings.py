@@ -154,7 +154,7 @@ class Settings(BaseSettings):
     ] = None
     """How long the journal of a finished conversation is kept after its last event; for ever when absent."""
     quarantine_after: Annotated[Whole, About("recoveries", live=True), Field(ge=1)] = 5
-    """Recoveries without progress after which a conversation is quarantined instead of resumed."""
+    """Recoveries without progress, ended by the daemon's death, after which a conversation is quarantined."""
 
     # Context
 
@@ -209,8 +209,8 @@ class Settings(BaseSettings):
     """Accepted messages of one conversation that may wait for their turn; more are refused as `mailbox_full`."""
     max_unfinished: Annotated[Whole, About("requests", live=True), Field(ge=1)] = 10_000
     """Accepted requests without a reply, over all conversations; more are refused at the door as `mailbox_full`."""
-    abandoned_limit: Annotated[Whole, About("threads", live=True), Field(ge=1)] = 8
-    """Calls of one agent given up that still hold a thread; with more it is refused until some of them end."""
+    abandoned_limit: Annotated[Whole, About("calls", live=True), Field(ge=1)] = 8
+    """Calls of one agent given up that still run, as thread or task; with more it is refused until some of them end."""
     threads: Annotated[Whole, About("threads"), Field(ge=1, le=10_000)] = 32
     """Threads for blocking agents; async agents are bounded only by their `max_concurrency`."""
     dispatcher_threads: Annotated[Whole, About("threads"), Field(ge=1, le=256)] = 2

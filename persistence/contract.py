@@ -340,6 +340,9 @@ class Store(Protocol):
         The count goes back to zero with the conversation's next append that is progress.
         """
 
+    def uncount_recoveries(self) -> None:
+        """Take one from them again: whoever ends in good order was not brought down by any conversation."""
+
     # Reading (any thread)
 
     def load(self, conversation_id: str, *, recent: int, whole: bool = False) -> Loaded:

@@ -166,6 +166,14 @@ class MemoryStore:
                 conversation.recoveries += 1
             return {key: conversation.recoveries for key, conversation in unfinished.items()}
 
+    def uncount_recoveries(self) -> None:
+        """Take one from every unfinished conversation that has any."""
+        with self.data.lock:
+            self._check_epoch()
+            for conversation in self.data.conversations.values():
+                if conversation.unfinished and conversation.recoveries > 0:
+                    conversation.recoveries -= 1
+
     # Reading
 
     def load(self, conversation_id: str, *, recent: int, whole: bool = False) -> Loaded:

@@ -82,6 +82,9 @@ RECOVERING: Final = """
 UPDATE orchestrator_workflow_states SET recoveries = greatest(0, least(recoveries, 1000000)) + 1 WHERE unfinished
 RETURNING conversation_id, recoveries
 """
+UNRECOVERING: Final = """
+UPDATE orchestrator_workflow_states SET recoveries = recoveries - 1 WHERE unfinished AND recoveries > 0
+"""
 
 # Forgetting: a bounded number of rows at a time, so that a commit never waits long. A paused conversation is not
 # unfinished, but its open message still needs its results.

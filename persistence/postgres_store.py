@@ -164,6 +164,10 @@ class PostgresStore(PostgresOwnership):
         """Add one for every unfinished conversation."""
         return dict(self._change(sql.RECOVERING, ()).fetchall())
 
+    def uncount_recoveries(self) -> None:
+        """Take one from every unfinished conversation that has any."""
+        self._change(sql.UNRECOVERING, ())
+
     def cleanup(self, now: int, *, keep_journal_ms: int, keep_logs_ms: int, keep_inbox_ms: int) -> dict[str, int]:
         """Delete expired rows, a bounded number of each table per call."""
         return clean(

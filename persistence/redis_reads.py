@@ -27,7 +27,7 @@ from persistence.contract import (
 )
 from persistence.damage import read_ids
 from persistence.entry import CorruptEntry
-from persistence.redis_wire import Wire, set_up
+from persistence.redis_wire import Wire, is_replica, set_up
 
 _ANSWER_WITHIN = 5.0
 """Seconds; after that the connection is given up. A commit tried again is applied once."""
@@ -221,6 +221,10 @@ class RedisReads:
     def _trouble(self, error: RedisError, of: str | None) -> Exception:
         if of is not None and "WRONGTYPE" in str(error):  # trying again would find the same
             return CorruptEntry(of, 0, f"one of its keys is of another kind: {error}")
+        client, wire = self._client, self._wire
+        if is_replica(error) and client is not None and wire is not None:
+            client.connection_pool.disconnect(inuse_connections=False)
+            wire.renew()  # not this one alone: the others would go on reading there
         return self._unavailable(error)
 
     def _unavailable(self, error: RedisError) -> StoreUnavailable:

@@ -147,6 +147,20 @@ return done(answer)
 """
 )
 
+UNCOUNT_RECOVERIES: Final = (
+    ONCE
+    + """
+for _, c in ipairs(redis.call('ZRANGE', base .. ':unfinished', 0, -1)) do
+    local state = base .. ':state:' .. c
+    if not wrong(state, 'hash') then
+        local counted = whole_number(redis.call('HGET', state, 'recoveries'))
+        if counted > 0 then redis.call('HSET', state, 'recoveries', string.format('%.0f', counted - 1)) end
+    end
+end
+return done({'ok'})
+"""
+)
+
 CLEANUP: Final = (
     ONCE
     + """

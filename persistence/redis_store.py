@@ -190,6 +190,10 @@ class RedisStore(RedisReads):
         answer = self._write_once(lua.COUNT_RECOVERIES)
         return {key.decode("utf-8", "replace"): count for key, count in zip(answer[::2], answer[1::2], strict=True)}
 
+    def uncount_recoveries(self) -> None:
+        """Take one from every unfinished conversation that has any."""
+        self._write_once(lua.UNCOUNT_RECOVERIES)
+
     def cleanup(self, now: int, *, keep_journal_ms: int, keep_logs_ms: int, keep_inbox_ms: int) -> dict[str, int]:
         """Delete what has expired, a bounded number of each kind per call."""
         limits = (now - keep_journal_ms, now - keep_logs_ms, now - keep_inbox_ms)

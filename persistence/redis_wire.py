@@ -20,7 +20,7 @@ from typing import Any
 
 from redis.connection import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 
 def evaluate(connection: Any, script: str, keys: Sequence[str], values: Sequence[Any]) -> Any:
@@ -39,24 +39,32 @@ class Wire:
     def __init__(self, pool: ConnectionPool) -> None:
         """`pool` makes the connections. It is for this alone: they are kept, however few it may make."""
         self._pool = pool
-        self._idle: deque[Any] = deque()
+        self._idle: deque[tuple[int, Any]] = deque()
+        self._age = 0
 
     def call(self, script: str, keys: Sequence[str], values: Sequence[Any]) -> Any:
         """Return the script's answer. Raises what the driver raises.
 
         When the connection breaks all is sent once more over a new one: a script sees to it that this does no harm.
         """
+        now = self._age
         try:
-            connection = self._idle.pop()  # the one used last: the others may have been closed for their idleness
+            made, connection = self._idle.pop()  # the one used last: the others may have been closed for their idleness
         except IndexError:
-            connection = self._pool.get_connection()
+            made, connection = now, self._pool.get_connection()
         try:
+            if made != now:
+                connection.disconnect()
             return evaluate(connection, script, keys, values)
         except RedisConnectionError:
             connection.disconnect()
             return evaluate(connection, script, keys, values)
         finally:
-            self._idle.append(connection)
+            self._idle.append((now, connection))
+
+    def renew(self) -> None:
+        """Let every connection be made anew before its next use."""
+        self._age += 1
 
     def close(self) -> None:
         """End all connections."""
@@ -79,6 +87,19 @@ def set_up(connection: Any) -> None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         os.set_blocking(raw.fileno(), True)
     connection.on_connect()
+
+
+def is_replica(error: Exception) -> bool:
+    """Return whether the server said, in a script or by itself, that it is none that takes writes.
+
+    After a failover its old connections stay with the server that they were made to; a new one finds the other, be it
+    through a name, a proxy or a balancer.
+    """
+    return isinstance(error, ResponseError) and any(word in str(error) for word in _OF_A_REPLICA)
+
+
+_OF_A_REPLICA = ("READONLY", "read only replica", "MASTERDOWN", "Link with MASTER is down")
+"""As the server says it, and as the driver does, which takes its first word away."""
 
 
 def _exchange(connection: Any, packed: Any) -> Any:

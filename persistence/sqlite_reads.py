@@ -36,7 +36,7 @@ class SqliteReads:
     """Reading verbs of the store contract."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path = path.absolute()  # an agent may change the folder this process is in
         self._local = threading.local()
         self._lock = threading.Lock()
         self._readers: list[_Connection] = []

@@ -100,6 +100,9 @@ DEAD_LETTER: Final = "INSERT INTO orchestrator_dead_letters (at, address, reason
 DROP_DEAD_LETTER: Final = "DELETE FROM orchestrator_dead_letters WHERE id = ?"
 
 RECOVERING: Final = "UPDATE orchestrator_workflow_states SET recoveries = recoveries + 1 WHERE unfinished = 1"
+UNRECOVERING: Final = """
+    UPDATE orchestrator_workflow_states SET recoveries = recoveries - 1 WHERE unfinished = 1 AND recoveries > 0
+"""
 RECOVERIES: Final = "SELECT conversation_id, recoveries FROM orchestrator_workflow_states WHERE unfinished = 1"
 
 # Forgetting: a bounded number of rows at a time, so that a commit never waits long. A paused conversation is not

@@ -58,6 +58,7 @@ class SqliteStore(SqliteReads):
         self._lock_file: int | None = None
         self._writer: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
+        self._log: tuple[int, int] | None = None
         self._write_lock = threading.RLock()
         self._epoch = 0
         self._last_seqs: dict[str, int] = {}
@@ -153,6 +154,7 @@ class SqliteStore(SqliteReads):
     def commit(self, batch: Sequence[Append], rows: Sequence[Row] = ()) -> list[Outcome]:
         """Apply a batch in one transaction."""
         with self._write_lock:
+            self._keep_log()
             try:
                 writer = self._writing()
                 writer.execute("BEGIN IMMEDIATE")
@@ -182,6 +184,10 @@ class SqliteStore(SqliteReads):
         self._change(sql.RECOVERING, ())
         found = self._all(sql.RECOVERIES)
         return {name: count if isinstance(count, int) else 1 for name, count in found if isinstance(name, str)}
+
+    def uncount_recoveries(self) -> None:
+        """Take one from every unfinished conversation that has any."""
+        self._change(sql.UNRECOVERING, ())
 
     def cleanup(self, now: int, *, keep_journal_ms: int, keep_logs_ms: int, keep_inbox_ms: int) -> dict[str, int]:
         """Delete expired rows, a bounded number of each table per call."""
@@ -241,6 +247,7 @@ class SqliteStore(SqliteReads):
 
     def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._write_lock:
+            self._keep_log()
             try:
                 writer = self._writing()
                 writer.execute("BEGIN IMMEDIATE")
@@ -256,6 +263,10 @@ class SqliteStore(SqliteReads):
             return done
 
     # Connection
+
+    @property
+    def _wal(self) -> Path:
+        return self._path.with_name(f"{self._path.name}-wal")
 
     def _writing(self) -> sqlite3.Connection:
         if self._lock_file is None:
@@ -274,10 +285,38 @@ class SqliteStore(SqliteReads):
         self._writer.execute(f"PRAGMA page_size = {_PAGE}")  # of a new file; an old one keeps its own
         self._writer.execute("PRAGMA journal_mode = WAL")
         self._writer.execute("PRAGMA synchronous = FULL")
+        self._writer.execute("BEGIN IMMEDIATE")  # the log's file is there from the first transaction on
+        self._writer.execute("ROLLBACK")
+        self._log = identity(self._wal)
+
+    def _keep_log(self) -> None:
+        """Put what is only in a write-ahead log that was moved or deleted into the file, and begin another log.
+
+        It is there as long as a connection holds it, and gone with this process: so nothing is written to it any more.
+        """
+        if self._writer is None or not self._log_is_lost():
+            return
+        lost = f"{self._wal} is not the write-ahead log that was opened: it was moved, deleted or replaced"
+        try:
+            busy, frames, saved = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            raise unavailable(error, self._path) from error
+        if busy or frames != saved:
+            raise StoreUnavailable(f"{lost}; what was committed to it is still to be saved")
+        self._recover()
+        raise StoreUnavailable(f"{lost}; all that was committed to it is saved, and the next write begins another")
+
+    def _log_is_lost(self) -> bool:
+        return self._file == identity(self._path) and self._log != identity(self._wal)
 
     def _recover(self) -> None:
         """After any error nothing is assumed: the connection is dropped and what is remembered is read again."""
         self._last_seqs.clear()
         if self._writer is not None:
+            if self._log_is_lost():
+                # A new connection beside old ones would look for their pages in another log. And the last one that is
+                # closed puts what the log holds into the file, which those that only read cannot.
+                self._close_readers()
+                self._open_readers()
             writer, self._writer = self._writer, None
             writer.close()  # rolls an open transaction back

@@ -31,7 +31,7 @@ class Witness:
 
     def __init__(self, folder: Path, *, address: str = "") -> None:
         """`address` is that of a server; nothing of it can be read in the note."""
-        self._path = folder / FILE
+        self._path = folder.absolute() / FILE  # an agent may change the folder this process is in
         self._at = hashlib.blake2b(address.encode(), digest_size=8).hexdigest() if address else ""
 
     def check(self, mark: StoreMark | None) -> None:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import misbehaving_agents as agents
 import pytest
 from actors_support import DEADLINE, Log, wait_until
-from execution_support import run
+from execution_support import node, run
 
+from actors import event_loop
 from actors.breakers import CircuitOpen
 from actors.execution import Execution
 from agents.decorator import make_spec, spec_of
@@ -179,10 +180,81 @@ def test_an_agent_that_leaves_threads_behind_is_refused_until_they_end(execution
     refusal = patient.run(execution).outcome()
     judged = classify(refusal)
     assert (judged.type, str(judged.error_class)) == ("too_many_abandoned", "transient")
-    assert "2 calls of agent patient were given up and still run" in judged.message
+    assert "2 calls of patient were given up and still run" in judged.message
     shown = execution.stats()["agents"]["patient"]
     assert (shown["abandoned"], shown["refused"], patient.calls) == (2, True, 2)
     assert run(execution, agents.add, a=2, b=3).outcome().result == 5
     patient.free.set()
     wait_until(lambda: not execution.stats()["agents"]["patient"]["refused"])
     assert isinstance(patient.run(execution).outcome(), NodeResult)
+
+
+def test_an_agent_whose_tasks_do_not_obey_is_refused_until_they_end(execution, monkeypatch):
+    """Each of them goes on running on the loop; the limit on threads alone would let them become more for ever."""
+    monkeypatch.setattr(event_loop, "_CLEAN_UP", 0.01)
+    execution.abandoned_limit = 2
+    execution.breakers.default = BreakerSpec(failures=0)
+    lane = execution.quick_lane(lambda _name: spec_of(agents.add_async))
+    assert lane.run([node("add_async", a=1)], lambda _told: None) != [None]
+    for _ in range(2):
+        assert isinstance(run(execution, agents.stubborn, timeout=0.01).outcome(), AgentTimeout)
+    wait_until(lambda: execution.stats()["agents"]["stubborn"]["refused"])
+    refusal = run(execution, agents.stubborn).outcome()
+    assert classify(refusal).type == "too_many_abandoned"
+    assert execution.stats()["agents"]["stubborn"]["abandoned"] == 2
+    assert lane.run([node("add_async", a=1)], lambda _told: None) == [None], "the lane looks at no limits"
+    assert run(execution, agents.add_async, a=2, b=3).outcome().result == 5
+    agents.RELEASE.set()
+    wait_until(lambda: not execution.stats()["agents"]["stubborn"]["refused"])
+    assert run(execution, agents.stubborn).outcome().result == "late"
+
+
+def test_a_task_that_obeys_in_its_time_is_not_left_behind(execution, monkeypatch):
+    """Many calls given up at once, as by a cancelled plan, must not refuse the next one."""
+    execution.abandoned_limit = 2
+    execution.breakers.default = BreakerSpec(failures=0)
+    for _ in range(5):
+        assert isinstance(run(execution, agents.wait_async, timeout=0.01).outcome(), AgentTimeout)
+    monkeypatch.setattr(event_loop, "_CLEAN_UP", 0.0)
+    assert isinstance(run(execution, agents.wait_async, timeout=0.01).outcome(), AgentTimeout)
+    assert not execution.stats()["agents"]["wait_async"]["refused"]
+
+
+def test_a_planner_that_hangs_takes_no_more_threads_than_an_agent_may(execution):
+    """The threads are the agents' too: without a bound a few dozen hanging plans stopped every blocking agent."""
+    execution.abandoned_limit = 2
+
+    def think():
+        ended, told = threading.Event(), []
+        execution.run_function(
+            agents.RELEASE.wait,
+            30,
+            timeout=0.01,
+            done=lambda outcome: (told.append(outcome), ended.set()),
+            name="planner",
+        )
+        assert ended.wait(DEADLINE)
+        return told[0]
+
+    assert [type(think()) for _ in range(2)] == [AgentTimeout] * 2
+    for _ in range(10):
+        assert classify(think()).type == "too_many_abandoned"
+    assert run(execution, agents.add, a=2, b=3).outcome().result == 5
+    agents.RELEASE.set()
+    wait_until(lambda: execution.stats()["abandoned"] == 0)
+    assert think() is True
+
+
+def test_threads_that_an_async_agent_leaves_behind_are_counted_to_it(execution):
+    """What waits in `asyncio.to_thread`, or for a name to be looked up, holds one of the threads that all share."""
+    execution.abandoned_limit = 2
+    execution.breakers.default = BreakerSpec(failures=0)
+    for _ in range(2):
+        assert isinstance(run(execution, agents.to_thread, timeout=0.05).outcome(), AgentTimeout)
+    wait_until(lambda: execution.stats()["agents"]["to_thread"]["refused"])
+    assert execution.stats()["agents"]["to_thread"]["abandoned"] == 2
+    assert classify(run(execution, agents.to_thread).outcome()).type == "too_many_abandoned"
+    assert run(execution, agents.add_async, a=2, b=3).outcome().result == 5
+    agents.RELEASE.set()
+    wait_until(lambda: not execution.stats()["agents"]["to_thread"]["refused"])
+    assert run(execution, agents.to_thread).outcome().result == "late"

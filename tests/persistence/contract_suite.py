@@ -217,6 +217,7 @@ class StoreContract:
             lambda: store.drop_dead_letter(letter.id),
             lambda: store.cleanup(2**50, keep_journal_ms=0, keep_logs_ms=0, keep_inbox_ms=0),
             store.count_recoveries,
+            store.uncount_recoveries,
         ):
             with pytest.raises(OwnershipLost):
                 late()
@@ -385,6 +386,19 @@ class StoreContract:
         assert store.count_recoveries() == {"a": 2, "b": 1}
         commit(store, step("a", 2))
         assert store.count_recoveries() == {"b": 2}
+
+    def test_a_recovery_is_taken_back_and_never_more_than_there_were(self, store: Any) -> None:
+        still = {"unfinished": True, "progress": False}
+        commit(store, step("a", **still), step("done"))
+        store.uncount_recoveries()
+        assert store.count_recoveries() == {"a": 1}
+        commit(store, step("b", **still))
+        assert store.count_recoveries() == {"a": 2, "b": 1}
+        for _ in range(2):
+            store.uncount_recoveries()
+        assert store.count_recoveries() == {"a": 1, "b": 1}
+        commit(store, step("a", 1, **still), step("b", 1))
+        assert store.count_recoveries() == {"a": 2}
 
     def test_recoveries_of_a_conversation_begin_at_none_even_without_progress(self, store: Any) -> None:
         still, on = {"unfinished": True, "progress": False}, {"unfinished": True}

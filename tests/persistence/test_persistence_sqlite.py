@@ -262,6 +262,77 @@ def test_nothing_is_written_to_a_file_that_is_not_the_store_any_more(path, store
     assert store.load("c1", recent=1).last_seq == 2
 
 
+def _delete(log: Path) -> None:
+    log.unlink()
+
+
+def _move(log: Path) -> None:
+    log.rename(log.with_name("aside"))
+
+
+def _replace(log: Path) -> None:
+    fresh = log.with_name("fresh")
+    fresh.touch()
+    fresh.rename(log)
+
+
+@pytest.mark.parametrize("harm", [_delete, _move, _replace])
+def test_what_was_committed_to_a_log_that_was_taken_away_is_saved_and_nothing_more_is_written_to_it(path, store, harm):
+    """It would be gone with this process, and all that was acknowledged with it."""
+    log = path.with_name(f"{path.name}-wal")
+    commit(store, step())
+    assert store.load("c1", recent=1).last_seq == 1  # a reader holds the log too
+    harm(log)
+    with pytest.raises(StoreUnavailable, match=r"write-ahead log.*saved"):
+        store.commit([step("c1", 1)])
+    commit(store, step("c1", 1))
+    assert store.load("c1", recent=1).last_seq == 2
+    copy = path.parent / "after a kill" / path.name
+    copy.parent.mkdir()
+    shutil.copy(path, copy)
+    shutil.copy(log, copy.with_name(log.name))
+    after = SqliteStore(copy)
+    after.open("next")
+    assert after.load("c1", recent=1).last_seq == 2
+    after.close()
+
+
+def test_a_log_that_was_taken_away_is_kept_as_long_as_it_cannot_be_saved(path, store):
+    commit(store, step())
+    with store._reader() as reading:
+        reading.execute("BEGIN")
+        reading.execute("SELECT 1 FROM orchestrator_journal").fetchall()
+        path.with_name(f"{path.name}-wal").unlink()
+        store._writing().execute("PRAGMA busy_timeout = 1")
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="still to be saved"):
+                store.commit([step("c1", 1)])
+        reading.execute("ROLLBACK")
+    with pytest.raises(StoreUnavailable, match="is saved"):
+        store.commit([step("c1", 1)])
+    commit(store, step("c1", 1))
+
+
+def test_a_log_that_is_taken_away_while_a_write_fails_is_saved_too(path, store):
+    commit(store, step())
+    assert store.load("c1", recent=1).last_seq == 1
+    path.with_name(f"{path.name}-wal").unlink()
+    store._recover()
+    commit(store, step("c1", 1))
+    assert store.load("c1", recent=1).last_seq == 2
+
+
+def test_a_store_with_a_relative_path_stays_where_it_is_when_the_process_changes_its_folder(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    store = SqliteStore(Path("var") / "orchestrator.db")
+    store.open("test")
+    monkeypatch.chdir("elsewhere")
+    commit(store, step())
+    assert store.load("c1", recent=1).last_seq == 1
+    store.close()
+
+
 def test_another_file_in_the_place_of_the_store_is_not_written_to(path, store):
     """Beside it lies a write-ahead log that is not its own."""
     commit(store, step())

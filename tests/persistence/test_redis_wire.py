@@ -166,3 +166,39 @@ def test_a_url_that_allows_one_connection_leaves_one_for_what_is_no_script(serve
         assert store.load("c1", recent=5).last_seq == 1
     finally:
         store.close()
+
+
+def test_after_a_failover_nothing_stays_with_the_server_that_takes_no_writes_any_more() -> None:
+    """Its connections live on, and answer each write with READONLY and each read with what is old, for ever."""
+    with redis_server() as old, redis_server() as new:
+        store = RedisStore(old.url, lease_ttl=60.0)
+        store.open("test")
+        commit(store, step())
+        source, heir = old.client(), new.client()
+        readers = [threading.Thread(target=lambda: [store.load("c1", recent=1) for _ in range(200)]) for _ in range(4)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+        store.health()
+        assert len(_ours(source)) > 1, "several connections are kept at hand"
+        for key in source.keys():  # noqa: SIM118  # a server, no dictionary
+            heir.restore(key, 0, source.dump(key))
+        source.replicaof("127.0.0.1", 1)
+        new.socket.rename(old.socket)  # as a name, a proxy or a balancer would: for connections made from now on
+        with pytest.raises(StoreUnavailable, match="read only"):
+            store.commit([step("c1", 1)])
+        commit(store, step("c1", 1))
+        assert [store.load("c1", recent=1).last_seq for _ in range(10)] == [2] * 10
+        seen: list[int] = []
+        readers = [
+            threading.Thread(target=lambda: seen.extend(store.load("c1", recent=1).last_seq for _ in range(200)))
+            for _ in range(4)
+        ]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+        assert seen == [2] * 800
+        assert store.health().figures["conversations"] == 1
+        store.close()

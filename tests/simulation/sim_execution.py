@@ -90,9 +90,11 @@ class SimExecution:
         self._left_alone.refused(spec.name, refusal.retry_after)
         running.end(refusal)
 
-    def run_function(self, function: Callable[[], Any], *, timeout: float, done: Callable[[Any], None]) -> Call:
+    def run_function(
+        self, function: Callable[[], Any], *, timeout: float, done: Callable[[Any], None], name: str = "function"
+    ) -> Call:
         world = self._world
-        running = self._call("function", timeout, done, None)
+        running = self._call(name, timeout, done, None)
         seconds = world.chance.random() * world.chance.choice((0.01, 0.3))
         fault: str | None = None
         try:

@@ -145,6 +145,29 @@ def test_sigterm_drains_and_leaves_the_rest_to_the_next_start(make_daemon):
         assert reply["status"] == "completed"
 
 
+def test_ends_in_good_order_say_nothing_against_what_still_runs(make_daemon):
+    """A call of an hour, or a retry that is due tomorrow, outlives any number of deployments; deaths are counted on."""
+    daemon = make_daemon(drain_timeout="0.1s", quarantine_after="2").start()
+
+    def phase_after_the_next_start() -> str:
+        daemon.start()
+        with daemon.client() as client:
+            eventually(lambda: any(e["type"] == "node.started" for e in client.events("long")), "the node")
+            return str(client.conversation("long")["phase"])
+
+    with daemon.client() as client:
+        client.send("long", "go", plan={"nodes": [node("a", "wait", seconds=600.0)]})
+    for _ in range(3):
+        assert daemon.stop() == DONE
+        assert phase_after_the_next_start() == "executing_single"
+    daemon.kill()
+    assert phase_after_the_next_start() == "executing_single"
+    daemon.kill()
+    daemon.start()
+    with daemon.client() as client:
+        eventually(lambda: client.conversation("long")["phase"] == "paused", "it is quarantined")
+
+
 def test_a_conversation_that_cannot_be_taken_up_again_is_set_aside_until_a_person_resumes_it(make_daemon):
     """What sets it aside must not stand behind what fails; its node is taken up again when it is resumed."""
     daemon = make_daemon(agents_from="defective_recovery", quarantine_after="1").start()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,23 @@ def test_hundreds_of_clients_that_dribble_do_not_slow_the_others(make_daemon):
             dribbler.close()
     until(lambda: _sockets(daemon.pid) < 100, "their sockets are gone")
     assert daemon.stop() == 0
+
+
+def test_more_clients_than_a_shell_allows_files_take_no_file_from_the_store(make_daemon):
+    """Shells allow 1,024, here fewer for fewer clients; what a process of this system may have at most is plenty."""
+    daemon = make_daemon()
+    limited = "import runpy, sys; from resource import *; setrlimit(RLIMIT_NOFILE, (64, getrlimit(RLIMIT_NOFILE)[1]))"
+    daemon.program = ["-c", f"{limited}; sys.argv[:] = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"]
+    daemon.program += [str(ROOT / "run.py"), "serve"]
+    daemon.start()
+    host, port = daemon.url.removeprefix("http://").split(":")
+    with ExitStack() as clients, daemon.client() as client:
+        for _ in range(200):
+            clients.enter_context(socket.create_connection((host, int(port)), 5))
+        for number in range(5):  # each is woken by a look into the store
+            client.send(f"c{number}", "go", plan={"nodes": [node("a", "wait", seconds=0.01)]}, wait=10)
+        until(lambda: _sockets(daemon.pid) > 200, "all of them are there")
+        assert client.readiness()["status"] == "ready"
 
 
 def _sockets(pid: int) -> int:

@@ -6,12 +6,15 @@ import json
 import signal
 import threading
 import time
+from pathlib import Path
 
 import httpx2
+import pytest
 from daemon_process import eventually, node
 from ledger_agents import read_ledger
 
 from cli.exit_codes import DONE
+from gateway.client import DaemonClient
 
 LONG = {"nodes": [node("a", "wait", seconds=30.0)]}
 
@@ -85,17 +88,24 @@ def test_a_reload_with_a_bad_file_keeps_the_old_settings_and_names_what_is_wrong
         assert (refused.status_code, refused.json()["code"]) == (400, "invalid_plan")
 
 
-def test_a_reload_without_the_file_that_was_read_before_keeps_the_old_settings(make_daemon):
-    """It went on with the defaults, and so without the agents that the file had named."""
-    daemon = make_daemon(log_level="INFO", agents_from="")
+@pytest.mark.parametrize(
+    ("harm", "named"), [(Path.unlink, "is not there any more"), (lambda file: file.write_text(""), "api_token")]
+)
+def test_a_reload_while_the_file_is_being_replaced_does_not_open_the_door_to_everybody(make_daemon, harm, named):
+    """Many tools remove or empty a file before they write it anew; all settings would go back to their defaults."""
+    daemon = make_daemon(log_level="INFO")
     file = daemon.directory / "orchestrator.toml"
-    file.write_text('agents_from = ["ledger_agents"]\n')
+    file.write_text('api_token = "first-token-of-at-least-32-characters"\n')
     daemon.start()
-    with daemon.client() as client:
-        file.unlink()
-        daemon.signal(signal.SIGHUP)
-        assert "is gone" in daemon.wait_for("config_rejected").string
-        assert client.send("c", "go", plan={"nodes": [node("a", "wait")]}, wait=10)["status"] == "completed"
+    harm(file)
+    daemon.signal(signal.SIGHUP)
+    assert named in daemon.wait_for("config_rejected").string
+    assert httpx2.get(f"{daemon.url}/api/v1/status", trust_env=False).status_code == 401
+    file.write_text('api_token = "second-token-of-at-least-32-characters"\n')
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_for("config_reloaded")
+    with DaemonClient(daemon.url, "second-token-of-at-least-32-characters") as client:
+        assert client.readiness()["status"] == "ready"
 
 
 def test_signals_in_a_row_while_it_works_lose_nothing(make_daemon):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -75,6 +76,23 @@ def test_a_sender_whose_message_was_on_its_way_hears_within_seconds_that_nobody_
         starts = Counter(tuple(line[1:5]) for line in read_ledger(daemon.ledger) if line[0] == "start")
         assert max(starts.values()) == 1
         assert daemon.stop() == 0
+
+
+def test_a_daemon_that_has_nothing_to_write_stops_in_time_although_its_store_is_silent(
+    make_daemon: Callable[..., DaemonProcess],
+) -> None:
+    """No commit has told of the silence, but the thread that renews the lease has the connection, for 35 s."""
+    with store_world("postgres") as world:
+        daemon = make_daemon(drain_timeout="1s", **world.settings).start()
+        with daemon.client() as client:
+            client.send("c", "go", plan=diamond("wait", 60.0), message_id="m")
+            eventually(lambda: kinds(client, "c")["node.started"] == 3, "its nodes")
+            with frozen(*world.server_pids()):
+                threading.Event().wait(1.0)  # until the lease, of 2 s, is renewed
+                assert daemon.stop(timeout=20.0) == 0
+        daemon.start()
+        with daemon.client() as client:
+            eventually(lambda: kinds(client, "c")["node.started"] == 6, "it goes on")
 
 
 def post(daemon: DaemonProcess, conversation: str, message_id: str) -> Any:
