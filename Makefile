@@ -25,7 +25,7 @@ types: $(STAMP)
 	@$(BIN)/mypy
 
 unit: $(STAMP)
-	@$(BIN)/pytest -n 2 --dist loadgroup -q
+	@$(BIN)/pytest -n 3 --dist loadgroup -q
 
 SEEDS ?= 10000
 SEED ?= 0

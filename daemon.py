@@ -6,7 +6,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -55,10 +55,12 @@ from planning.load import resolve_draft
 from planning.remembered import RememberedPlans
 from planning.resolve import InvalidPlan
 from router import PlanRefused, Router
+from supervision.suspects import triage
 from synthesis.template import TemplateSynthesizer
 from telemetry.rows import Kinds
 from telemetry.systemd import ServiceManager
 from telemetry.telemetry import Telemetry
+from trials import Trials
 from views import Check, Views
 from workflow.memory import MemoryLimits
 from workflow.state import Phase
@@ -198,14 +200,23 @@ class Daemon:
             from gateway.redis_door import RedisDoor  # noqa: PLC0415  # the driver is loaded only where it is used
 
             self.redis = RedisDoor(self.views, self.settings, bury=self._burial.bury, log=self.telemetry.log)
+        found = triage(recoveries, self.settings.quarantine_after)
         quarantined = {
-            conversation_id: f"the daemon ended {count} times in a row while this conversation was resumed"
-            for conversation_id, count in recoveries.items()
-            if count > self.settings.quarantine_after
+            name: f"the daemon ended {recoveries[name]} times in a row while this conversation was resumed"
+            for name in found.quarantined
         }
         if self._tracing is not None:
             self.feed.subscribe(None, self._tracing.heard)
-        router.resume_unfinished(unfinished, quarantined)
+        trials = Trials(
+            self.store,
+            self.reader,
+            self.system,
+            wake=self._wake_unless_draining,
+            is_unfinished=self.load.is_unfinished,
+            log=self.telemetry.log,
+        )
+        trials.begin(found, recoveries, self.settings.quarantine_after)
+        router.resume_unfinished(unfinished, quarantined, found.held)
         if self.settings.http_address is not None:
             self.http = HttpServer(
                 self.views,
@@ -224,6 +235,10 @@ class Daemon:
         self._started = True
         address = None if self.http is None else self.http.url
         self.telemetry.log("daemon_ready", address=address, epoch=self.epoch, resumed=len(unfinished))
+
+    def _wake_unless_draining(self, conversation_ids: Sequence[str]) -> None:
+        if self.router is not None and not self.router.draining:
+            self.router.wake(conversation_ids)
 
     def status_line(self) -> str:
         """Return in a few words what the daemon is about."""
@@ -279,7 +294,7 @@ class Daemon:
         self._housekeeping.beat()
         # Only an end that nobody ordered says anything against what was taken up.
         if self._started and self.failed is None:
-            self.store.uncount_recoveries()
+            self.store.shift_recoveries(-1)
 
     @property
     def registry(self) -> Registry:

@@ -8,7 +8,7 @@ conversation never has two.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol
 
 import uuid_utils
@@ -91,14 +91,25 @@ class Router:
             return
         self._deliver(message.conversation_id, submit)
 
-    def resume_unfinished(self, conversation_ids: Iterable[str], quarantined: dict[str, str]) -> None:
-        """Wake what had work running when the last daemon ended; `quarantined` ones only to be set aside, with why."""
+    def resume_unfinished(
+        self, conversation_ids: Iterable[str], quarantined: dict[str, str], held: Collection[str] = ()
+    ) -> None:
+        """Wake what had work running when the last daemon ended, but for those `held` back: they are woken later.
+
+        `quarantined` ones are woken only to be set aside, with why.
+        """
         conversation_ids = list(conversation_ids)
         self._load.expect(conversation_ids)
         self._table.unresumed.update(quarantined)
-        self._table.unresumed.update({cid: None for cid in conversation_ids if cid not in quarantined})
+        resumed = {cid: None for cid in conversation_ids if cid not in quarantined and cid not in held}
+        self._table.unresumed.update(resumed)
         if self._table.unresumed:
             self._conversations.tell(ResumeSome(WOKEN_AT_ONCE))
+
+    def wake(self, conversation_ids: Iterable[str]) -> None:
+        """Wake those that are not awake."""
+        for conversation_id in conversation_ids:
+            self._conversations.tell(Wake(conversation_id, None))
 
     def reconfigure(self, parts: Parts, passivate_after: float) -> None:
         """Use this for conversations that wake from now on."""

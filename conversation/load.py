@@ -46,6 +46,10 @@ class Load:
             self._total += 1
             return True
 
+    def is_unfinished(self, conversation_id: str) -> bool:
+        """Return whether a conversation has requests without a reply, as far as is known."""
+        return conversation_id in self._counts
+
     def note(self, state: State) -> None:
         """Take the number of a conversation from its newest state."""
         self._set(state.conversation_id, (state.request is not None) + len(state.queue))

@@ -340,8 +340,11 @@ class Store(Protocol):
         The count goes back to zero with the conversation's next append that is progress.
         """
 
-    def uncount_recoveries(self) -> None:
-        """Take one from them again: whoever ends in good order was not brought down by any conversation."""
+    def shift_recoveries(self, by: int, conversation_ids: Sequence[str] | None = None) -> None:
+        """Add `by`, which may be negative, to the recoveries of these unfinished conversations, or of all there are.
+
+        None falls below zero. Whoever ends in good order was not brought down by any, nor by one that was held back.
+        """
 
     # Reading (any thread)
 

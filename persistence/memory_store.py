@@ -166,13 +166,13 @@ class MemoryStore:
                 conversation.recoveries += 1
             return {key: conversation.recoveries for key, conversation in unfinished.items()}
 
-    def uncount_recoveries(self) -> None:
-        """Take one from every unfinished conversation that has any."""
+    def shift_recoveries(self, by: int, conversation_ids: Sequence[str] | None = None) -> None:
+        """Look through all."""
         with self.data.lock:
             self._check_epoch()
-            for conversation in self.data.conversations.values():
-                if conversation.unfinished and conversation.recoveries > 0:
-                    conversation.recoveries -= 1
+            for key, conversation in self.data.conversations.items():
+                if conversation.unfinished and (conversation_ids is None or key in conversation_ids):
+                    conversation.recoveries = max(0, conversation.recoveries + by)
 
     # Reading
 

@@ -82,8 +82,9 @@ RECOVERING: Final = """
 UPDATE orchestrator_workflow_states SET recoveries = greatest(0, least(recoveries, 1000000)) + 1 WHERE unfinished
 RETURNING conversation_id, recoveries
 """
-UNRECOVERING: Final = """
-UPDATE orchestrator_workflow_states SET recoveries = recoveries - 1 WHERE unfinished AND recoveries > 0
+SHIFT_RECOVERIES: Final = """
+UPDATE orchestrator_workflow_states SET recoveries = greatest(0, least(recoveries, 1000000) + %(by)s)
+WHERE unfinished AND (%(ids)s::text[] IS NULL OR conversation_id = ANY(%(ids)s::text[]))
 """
 
 # Forgetting: a bounded number of rows at a time, so that a commit never waits long. A paused conversation is not

@@ -164,9 +164,9 @@ class PostgresStore(PostgresOwnership):
         """Add one for every unfinished conversation."""
         return dict(self._change(sql.RECOVERING, ()).fetchall())
 
-    def uncount_recoveries(self) -> None:
-        """Take one from every unfinished conversation that has any."""
-        self._change(sql.UNRECOVERING, ())
+    def shift_recoveries(self, by: int, conversation_ids: Sequence[str] | None = None) -> None:
+        """Change many rows at once."""
+        self._change(sql.SHIFT_RECOVERIES, {"by": by, "ids": None if conversation_ids is None else [*conversation_ids]})
 
     def cleanup(self, now: int, *, keep_journal_ms: int, keep_logs_ms: int, keep_inbox_ms: int) -> dict[str, int]:
         """Delete expired rows, a bounded number of each table per call."""

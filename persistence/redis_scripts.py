@@ -147,19 +147,22 @@ return done(answer)
 """
 )
 
-UNCOUNT_RECOVERIES: Final = (
+SHIFT_RECOVERIES: Final = (
     ONCE
     + """
+local by, meant = tonumber(ARGV[4]), ARGV[5] == 'these' and {}
+for number = 6, #ARGV do meant[ARGV[number]] = true end
 for _, c in ipairs(redis.call('ZRANGE', base .. ':unfinished', 0, -1)) do
     local state = base .. ':state:' .. c
-    if not wrong(state, 'hash') then
-        local counted = whole_number(redis.call('HGET', state, 'recoveries'))
-        if counted > 0 then redis.call('HSET', state, 'recoveries', string.format('%.0f', counted - 1)) end
+    if (not meant or meant[c]) and not wrong(state, 'hash') then
+        local counted = math.max(0, whole_number(redis.call('HGET', state, 'recoveries')) + by)
+        redis.call('HSET', state, 'recoveries', string.format('%.0f', counted))
     end
 end
 return done({'ok'})
 """
 )
+"""ARGV: once, by how much, 'all', or 'these' and their ids."""
 
 CLEANUP: Final = (
     ONCE

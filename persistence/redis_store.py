@@ -190,9 +190,11 @@ class RedisStore(RedisReads):
         answer = self._write_once(lua.COUNT_RECOVERIES)
         return {key.decode("utf-8", "replace"): count for key, count in zip(answer[::2], answer[1::2], strict=True)}
 
-    def uncount_recoveries(self) -> None:
-        """Take one from every unfinished conversation that has any."""
-        self._write_once(lua.UNCOUNT_RECOVERIES)
+    def shift_recoveries(self, by: int, conversation_ids: Sequence[str] | None = None) -> None:
+        """Look through all that are unfinished."""
+        self._write_once(
+            lua.SHIFT_RECOVERIES, by, *(["all"] if conversation_ids is None else ["these", *conversation_ids])
+        )
 
     def cleanup(self, now: int, *, keep_journal_ms: int, keep_logs_ms: int, keep_inbox_ms: int) -> dict[str, int]:
         """Delete what has expired, a bounded number of each kind per call."""

@@ -100,8 +100,10 @@ DEAD_LETTER: Final = "INSERT INTO orchestrator_dead_letters (at, address, reason
 DROP_DEAD_LETTER: Final = "DELETE FROM orchestrator_dead_letters WHERE id = ?"
 
 RECOVERING: Final = "UPDATE orchestrator_workflow_states SET recoveries = recoveries + 1 WHERE unfinished = 1"
-UNRECOVERING: Final = """
-    UPDATE orchestrator_workflow_states SET recoveries = recoveries - 1 WHERE unfinished = 1 AND recoveries > 0
+# `:ids` is a JSON list, or nothing: all.
+SHIFT_RECOVERIES: Final = """
+UPDATE orchestrator_workflow_states SET recoveries = max(0, recoveries + :by)
+WHERE unfinished = 1 AND (:ids IS NULL OR conversation_id IN (SELECT value FROM json_each(:ids)))
 """
 RECOVERIES: Final = "SELECT conversation_id, recoveries FROM orchestrator_workflow_states WHERE unfinished = 1"
 

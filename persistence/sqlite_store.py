@@ -185,9 +185,10 @@ class SqliteStore(SqliteReads):
         found = self._all(sql.RECOVERIES)
         return {name: count if isinstance(count, int) else 1 for name, count in found if isinstance(name, str)}
 
-    def uncount_recoveries(self) -> None:
-        """Take one from every unfinished conversation that has any."""
-        self._change(sql.UNRECOVERING, ())
+    def shift_recoveries(self, by: int, conversation_ids: Sequence[str] | None = None) -> None:
+        """Change many rows at once."""
+        ids = None if conversation_ids is None else json.dumps([*conversation_ids])
+        self._change(sql.SHIFT_RECOVERIES, {"by": by, "ids": ids})
 
     def cleanup(self, now: int, *, keep_journal_ms: int, keep_logs_ms: int, keep_inbox_ms: int) -> dict[str, int]:
         """Delete expired rows, a bounded number of each table per call."""

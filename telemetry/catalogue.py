@@ -110,6 +110,12 @@ EVENTS: Final[dict[str, Event]] = {
         ("recoveries", "reason"),
         _BOTH,
     ),
+    "conversations_tried": Event(
+        "warning",
+        "One of several brought the daemon down again and again: these are taken up, `held` others wait.",
+        ("names", "count", "held", "seconds"),
+        _BOTH,
+    ),
     # Agents
     "agent_registered": Event("debug", "An agent is known.", ("contract", "effects", "isolation")),
     "agent_call": Event(

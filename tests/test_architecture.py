@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "building": {"*"},
     "burial": {"messages", "actors", "gateway", "persistence"},
     "housekeeping": {"actors", "config", "persistence"},
+    "trials": {"actors", "persistence", "supervision"},
     "forked": set(),
     "demo": {"*"},
     "serving": {"*"},

@@ -217,7 +217,7 @@ class StoreContract:
             lambda: store.drop_dead_letter(letter.id),
             lambda: store.cleanup(2**50, keep_journal_ms=0, keep_logs_ms=0, keep_inbox_ms=0),
             store.count_recoveries,
-            store.uncount_recoveries,
+            lambda: store.shift_recoveries(-1),
         ):
             with pytest.raises(OwnershipLost):
                 late()
@@ -390,15 +390,24 @@ class StoreContract:
     def test_a_recovery_is_taken_back_and_never_more_than_there_were(self, store: Any) -> None:
         still = {"unfinished": True, "progress": False}
         commit(store, step("a", **still), step("done"))
-        store.uncount_recoveries()
+        store.shift_recoveries(-1)
         assert store.count_recoveries() == {"a": 1}
         commit(store, step("b", **still))
         assert store.count_recoveries() == {"a": 2, "b": 1}
         for _ in range(2):
-            store.uncount_recoveries()
+            store.shift_recoveries(-1)
         assert store.count_recoveries() == {"a": 1, "b": 1}
         commit(store, step("a", 1, **still), step("b", 1))
         assert store.count_recoveries() == {"a": 2}
+
+    def test_recoveries_of_some_conversations_are_shifted_and_of_no_others(self, store: Any) -> None:
+        commit(store, *(step(key, unfinished=True) for key in "abc"), step("done"))
+        for _ in range(2):
+            store.count_recoveries()
+        store.shift_recoveries(-1, ["a", "done", "nobody"])
+        store.shift_recoveries(1, ("b",))
+        store.shift_recoveries(1, [])
+        assert store.count_recoveries() == {"a": 2, "b": 4, "c": 3}
 
     def test_recoveries_of_a_conversation_begin_at_none_even_without_progress(self, store: Any) -> None:
         still, on = {"unfinished": True, "progress": False}, {"unfinished": True}

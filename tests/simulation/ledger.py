@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +129,13 @@ class Ledger:
             talk.recoveries += 1
             count = recoveries.get(conversation_id)
             self._demand(count == talk.recoveries, "quarantine", f"{count} recoveries, not {talk.recoveries}")
+
+    def shifted(self, by: int, conversation_ids: Sequence[str]) -> None:
+        """What was counted of some has been changed; of those that are finished nothing is counted."""
+        for conversation_id in conversation_ids:
+            talk = self.conversations[conversation_id]
+            if talk.waiting and talk.phase not in _RESTING:
+                talk.recoveries = max(0, talk.recoveries + by)
 
     # Events
 

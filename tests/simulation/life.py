@@ -18,10 +18,12 @@ from router import Router
 from simulation.scheduler import SimulatedDispatcher
 from simulation.script import REGISTRY
 from simulation.sim_execution import SimExecution
-from simulation.sim_store import SimReader, SimWriter
+from simulation.sim_store import ShiftedStore, SimReader, SimWriter
 from simulation.virtual_time import VirtualTimers
 from supervision.backoff import Backoff
 from supervision.spec import ChildSpec, RestartType
+from supervision.suspects import triage
+from trials import Trials
 from workflow.memory import MemoryLimits
 from workflow.step import Limits
 
@@ -70,15 +72,23 @@ class Life:
             new_id=world.new_id,
             on_failed=lambda _error: world.gave_up(self),
         )
-        quarantined = {
-            conversation_id: f"resumed {count} times in a row"
-            for conversation_id, count in recoveries.items()
-            if count > world.quarantine_after
-        }
+        found = triage(recoveries, world.quarantine_after)
+        quarantined = {name: f"resumed {recoveries[name]} times in a row" for name in found.quarantined}
         world.note(f"daemon {number} boots, unfinished: {', '.join(unfinished) or 'none'}")
         if unfinished:
             world.saw("branch: unfinished work resumed at boot")
-        self.router.resume_unfinished(unfinished, quarantined)
+        if found.held:
+            world.saw("branch: held back until others were tried")
+        trials = Trials(
+            ShiftedStore(self),  # type: ignore[arg-type]  # nothing else of a store is asked
+            self.reader,  # type: ignore[arg-type]  # as above
+            self.system,
+            wake=self.router.wake,
+            is_unfinished=self.load.is_unfinished,
+            log=self.log,
+        )
+        trials.begin(found, recoveries, world.quarantine_after)
+        self.router.resume_unfinished(unfinished, quarantined, found.held)
 
     def _parts(self) -> Parts:
         world, execution = self.world, self.execution

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
@@ -128,6 +128,17 @@ class SimWriter(Writer):
             raise ValueError("this row cannot be stored")
 
 
+class ShiftedStore:
+    """What trials change in the store, told to the ledger as well."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+
+    def shift_recoveries(self, by: int, conversation_ids: Sequence[str]) -> None:
+        self._life.store.shift_recoveries(by, conversation_ids)
+        self._life.world.ledger.shifted(by, conversation_ids)
+
+
 class SimReader:
     """Reads after a while and tells after another; the store may have gone on in between."""
 
@@ -147,6 +158,9 @@ class SimReader:
             done(None if row is None or isinstance(row, BaseException) else (from_json(row.body), row.body))
 
         self._read("cache", lambda: self._life.store.cached_result(key, self._world.clock.now_ms()), found)
+
+    def submit(self, function: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        self._read("note", function, done)
 
     def _read(self, what: str, read: Callable[[], Any], done: Callable[[Any], None]) -> None:
         world = self._world

@@ -50,6 +50,7 @@ REACHED = {
     "branch: an attempt failed, as its agent is left alone",
     "branch: ownership lost",
     "branch: quarantined",
+    "branch: held back until others were tried",
     "branch: awaits approval",
     "branch: replanned",
     "branch: fallback agent",

@@ -84,6 +84,13 @@ def killed() -> str:
     return "never"
 
 
+@agent
+def fatal() -> str:
+    """End the daemon."""
+    time.sleep(0.5)
+    os._exit(9)
+
+
 @agent(retries=2, min_backoff=0.1, max_backoff=0.4)
 def flaky(ctx: Context) -> str:
     """Fail at the first attempt."""

@@ -97,6 +97,24 @@ def test_a_conversation_that_ends_the_daemon_again_and_again_is_quarantined(make
         eventually(lambda: client.conversation("bad")["phase"] != "paused", "the release")
 
 
+def test_conversations_beside_one_that_ends_the_daemon_again_and_again_are_not_set_aside_with_it(make_daemon):
+    """All of them were taken up whenever it died; they are tried, some at a time, until it is clear who did it."""
+    daemon = make_daemon(quarantine_after="1").start()
+    with daemon.client() as client:
+        for name in ("long-1", "long-2"):
+            client.send(name, "go", plan={"nodes": [node("a", "wait", seconds=3.0)]})
+        client.send("deadly", "go", plan={"nodes": [node("a", "fatal")]})
+    for _ in range(3):
+        assert daemon.wait() == 9
+        daemon.start()
+    with daemon.client() as client:
+        assert client.conversation("deadly")["phase"] == "paused"
+        for name in ("long-1", "long-2"):
+            (reply,) = eventually(lambda name=name: _replies(client, name), f"the reply to {name}")
+            assert reply["status"] == "completed"
+            assert "conversation.quarantined" not in [event["type"] for event in client.events(name)]
+
+
 def test_the_same_message_id_again_after_a_crash_gives_the_first_result(make_daemon):
     """Idempotency outlives the daemon; another body under the same id is refused."""
     daemon = make_daemon().start()
