@@ -44,9 +44,10 @@ class AttemptActor(Actor):
     def on_receive(self, message: Any) -> None:
         """Take the one command, then its outcome."""
         if isinstance(message, _Finished):
-            self._call = None
+            call, self._call = self._call, None
             self.working_on = None
             if isinstance(message.outcome, BaseException):
+                self.took_ms = None if call is None else call.elapsed_ms
                 raise message.outcome
             self.succeed(self._command, message.outcome)
             self.stop()

@@ -41,6 +41,8 @@ class Birth(pykka.Actor):
 
     working_on: tuple[str, float] | None = None
     """What it waits for elsewhere, and since when (monotonic seconds): the tree shows it as the current message."""
+    took_ms: float | None = None
+    """Milliseconds that the work took which failed, for whoever is told of it."""
 
     rules: tuple[Rules, ...] = ()
     """What to do about errors that escape a handler, by class; innermost first. None said: the actor ends."""

@@ -134,7 +134,7 @@ class Ending(Birth):
         if self._failure is None:
             report = ChildStopped(self.path, self.incarnation, inbox)
         else:
-            report = ChildFailed(self.path, self.incarnation, self._failure, self._error, inbox, lifetime)
+            report = ChildFailed(self.path, self.incarnation, self._failure, self._error, inbox, lifetime, self.took_ms)
         self.parent.actor_inbox.put(Envelope(report))
 
     # Parts of it

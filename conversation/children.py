@@ -170,7 +170,7 @@ class Children:
             self._owner.system.tree.note_backing_off(report.path, record.child.role, failures + 1, cause)
         else:
             self._owner.system.tree.forget(report.path)
-        return _verdict(record.child, failure, retry_in, rule)
+        return _verdict(record.child, failure, retry_in, rule, report.took_ms)
 
     # Starting and stopping
 
@@ -342,9 +342,9 @@ def _unbound(child: Child, error: UnboundReference) -> NodeFailure:
     return NodeFailure(child.request_id, child.node, child.attempt, failure, None, rule)
 
 
-def _verdict(child: Child, failure: Failure, retry_in: float | None, rule: str) -> Verdict:
+def _verdict(child: Child, failure: Failure, retry_in: float | None, rule: str, took_ms: float | None) -> Verdict:
     if child.role == "planner":
         return PlannerFailed(child.request_id, child.attempt, failure, retry_in)
     if child.role == "synthesizer":
         return SynthesizerFailed(child.request_id, child.attempt, failure, retry_in)
-    return NodeFailure(child.request_id, child.node, child.attempt, failure, retry_in, rule)
+    return NodeFailure(child.request_id, child.node, child.attempt, failure, retry_in, rule, took_ms)

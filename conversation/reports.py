@@ -72,6 +72,7 @@ def _failed(event: NodeFailed) -> Said:
         "error_type": event.error.type,
         "error_class": event.error.error_class,
         "error_message": event.error.message,
+        "duration_ms": event.duration_ms,
     }
 
 

@@ -63,6 +63,8 @@ class NodeFailure:
     """Seconds until the next attempt; None when no further one is made."""
     rule: str
     """Which rule decided, in words a person understands."""
+    duration_ms: float | None = None
+    """How long the agent was at work; None when nobody knows, as after a crash."""
 
 
 @frozen

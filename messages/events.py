@@ -111,6 +111,8 @@ class NodeFailed(EventBase):
     agent: str
     attempt: int
     error: Failure
+    duration_ms: float | None = None
+    """How long the agent was at work; None when nobody knows, as after a crash."""
 
 
 @record

@@ -22,6 +22,8 @@ class ChildFailed:
     """Messages the child had not handled, kept for its successor."""
     lifetime: float
     """Seconds the child had lived."""
+    took_ms: float | None = None
+    """Milliseconds that the work took which failed, if it was that."""
 
 
 @frozen

@@ -227,7 +227,7 @@ def _node_result(step: Step, message: NodeResult) -> None:
 
 def _node_failure(step: Step, message: NodeFailure) -> None:
     node = _fence_attempt(step, message.request_id, message.node, message.attempt)
-    _fail(step, node, message.failure)
+    _fail(step, node, message.failure, message.duration_ms)
     if message.retry_in is not None:
         step.fact(
             NodeRetrying,
@@ -242,7 +242,7 @@ def _node_failure(step: Step, message: NodeFailure) -> None:
         step.move(Phase.ERROR_HANDLING)
 
 
-def _fail(step: Step, node: Node, error: Failure) -> None:
+def _fail(step: Step, node: Node, error: Failure, duration_ms: float | None = None) -> None:
     step.fact(
         NodeFailed,
         cause=node.event_seq,
@@ -250,6 +250,7 @@ def _fail(step: Step, node: Node, error: Failure) -> None:
         agent=node.agent,
         attempt=node.attempts,
         error=error,
+        duration_ms=duration_ms,
     )
 
 

@@ -341,6 +341,8 @@ def test_a_timeout_holds_for_an_agent_whose_loop_is_blocked_by_another(talk):
     talk.say("y", {"nodes": [{"id": "n", "agent": "quick", "timeout": 0.3, "retries": 0}]}, "victim")
     (reply,) = talk.wait_for("reply.sent", conversation_id="victim")
     assert reply.missing[0].reason.startswith("timeout")
+    (failed,) = talk.wait_for("node.failed", conversation_id="victim")
+    assert 290 <= failed.duration_ms < 5_000
     policy_agents.GATE.set()
     assert talk.wait_for("reply.sent", conversation_id="blocker")[0].status == "completed"
 

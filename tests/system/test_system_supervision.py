@@ -41,6 +41,7 @@ def test_the_gaps_between_attempts_are_the_backoff_and_the_class_of_the_error_de
     tried = [e for e in lines(daemon.log, "agent_call") if e["conversation_id"] == "c"]
     again = [e for e in lines(daemon.log, "actor_restarted") if e["conversation_id"] == "c"]
     assert (len(tried), len(again)) == (5, 4)
+    assert all(not e["success"] and 0 <= e["duration_ms"] < 1_000 for e in tried)
     for k, (failed, restarted) in enumerate(zip(tried, again, strict=False)):
         d = min(0.5, 0.1 * 2**k)
         gap = at(restarted) - at(failed)
