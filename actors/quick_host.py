@@ -27,7 +27,7 @@ class QuickHost:
         self,
         *,
         loop: EventLoop,
-        pools: tuple[BlockingPool, ...],
+        pools: tuple[BlockingPool, BlockingPool],
         gates: Gates,
         breakers: Breakers,
         timers: TimerService,
@@ -38,7 +38,7 @@ class QuickHost:
         self.stopped = False
         """Nothing more is admitted."""
         self._loop = loop
-        self._pools = pools
+        self._pool, self._to_thread = pools
         self._gates = gates
         self._breakers = breakers
         self._max_bytes = max_bytes
@@ -53,7 +53,7 @@ class QuickHost:
         if not spec.is_async or spec.cache_ttl is not None or order.timeout < 2 * SLOW_AFTER:
             return None
         era = self._breakers.closed(spec.name)
-        if era is None or self.stopped or self._loop.stubborn or any(pool.abandoned for pool in self._pools):
+        if era is None or self.stopped or self._loop.stubborn or self._pool.abandoned or self._to_thread.abandoned:
             return None
         gate = self._gates.of(spec)
         return (spec, gate, era) if gate.try_enter() else None

@@ -28,8 +28,8 @@ def reports(events: Sequence[Journaled]) -> list[Said]:
         made = _REPORTS.get(type(event))
         if made is not None:
             said.append(made(event))
-        if isinstance(event, NodeFailed):
-            said.append(_error(event, _retry_of(event, events)))
+            if isinstance(event, NodeFailed):
+                said.append(_error(event, _retry_of(event, events)))
     return said
 
 
