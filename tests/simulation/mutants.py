@@ -281,6 +281,11 @@ def _() -> list[Patch]:
     return [(Router, "resume_unfinished", _nothing)]
 
 
+@mutant("those held back until others were tried are never taken up")
+def _() -> list[Patch]:
+    return [(Router, "wake", _nothing)]
+
+
 @mutant("a supervisor passivates while it works")
 def _() -> list[Patch]:
     return [(Supervisor, "_passivate", lambda self: self.stop_now())]
