@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, dataclass_transform
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, SchemaSerializer
@@ -21,10 +21,20 @@ AGENT_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$"
 MESSAGE_ID_PATTERN = r"^[!-~]{1,128}$"
 """Printable ASCII without blanks: a message id travels in headers, logs and URLs."""
 
+
+def _no_nul(text: str) -> str:
+    if "\x00" in text:
+        message = "must not contain a NUL character"
+        raise ValueError(message)
+    return text
+
+
 ConversationId = Annotated[str, StringConstraints(pattern=CONVERSATION_ID_PATTERN)]
 NodeId = Annotated[str, StringConstraints(pattern=NODE_ID_PATTERN)]
 AgentName = Annotated[str, StringConstraints(pattern=AGENT_NAME_PATTERN)]
 MessageId = Annotated[str, StringConstraints(pattern=MESSAGE_ID_PATTERN)]
+Text = Annotated[str, AfterValidator(_no_nul), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
+"""What somebody says: any text without a NUL, which not every place it goes to can hold."""
 
 Json = Any
 """Plain JSON data: None, bool, int, float, str, and lists and string-keyed dicts of them."""

@@ -6,18 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from messages.base import ConversationId, Message, MessageId
+from messages.base import ConversationId, Message, MessageId, Text
 from messages.plan import Plan
 from messages.trace import TRACEPARENT_PATTERN, is_traceparent
 
 BusyPolicy = Literal["enqueue", "reject", "interrupt", "rollback"]
-
-
-def _no_nul(text: str) -> str:
-    if "\x00" in text:
-        message = "must not contain a NUL character"
-        raise ValueError(message)
-    return text
 
 
 def _traceparent(text: str) -> str:
@@ -25,9 +18,6 @@ def _traceparent(text: str) -> str:
         message = "must be a W3C trace context: 00-<32 digits>-<16 digits>-<2 digits>, hexadecimal in lower case"
         raise ValueError(message)
     return text
-
-
-Text = Annotated[str, AfterValidator(_no_nul), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
 
 
 class UserMessage(Message):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from messages.base import AgentName, Json, Message, NodeId, Record, record
+from messages.base import AgentName, Json, Message, NodeId, Record, Text, record
 
 Join = Literal["all", "any"] | dict[Literal["quorum"], Annotated[int, Field(ge=1)]]
 """How many dependencies must have succeeded before a node starts."""
@@ -45,7 +45,7 @@ class Plan(Message):
     """What a planner returns and a client may send along: nodes to run, or a direct answer."""
 
     nodes: list[PlanNode] | None = None
-    answer: Annotated[str, Field(min_length=1)] | None = None
+    answer: Annotated[Text, Field(min_length=1)] | None = None
 
 
 @record

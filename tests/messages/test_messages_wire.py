@@ -62,6 +62,7 @@ def test_what_the_address_says_is_filled_in_and_must_not_be_contradicted():
         (json.dumps({**GOOD, "text": 5}).encode(), "invalid_field", "text"),
         (json.dumps({**GOOD, "text": ""}).encode(), "invalid_field", "text must not be empty"),
         (json.dumps({**GOOD, "text": "a\x00b"}).encode(), "invalid_field", "NUL"),
+        (json.dumps({**GOOD, "plan": {"answer": "a\x00b"}}).encode(), "invalid_field", "plan.answer"),
         (b'{"type": "pause", "conversation_id": "c1", "reason": "a\\u0000b"}', "invalid_field", "NUL"),
         (json.dumps({"type": "user_message", "conversation_id": "c"}).encode(), "invalid_field", "text is missing"),
         (json.dumps({**GOOD, "conversation_id": "a b"}).encode(), "invalid_conversation_id", "1 to 200"),

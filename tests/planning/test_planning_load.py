@@ -73,6 +73,7 @@ def test_what_is_no_plan_is_said(name):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
+        ({"answer": "a\x00b"}, "dict, which is no plan: answer: Value error, must not contain a NUL character"),
         (None, "NoneType, which is no plan: it: Input should be a valid dictionary or instance of Plan"),
         ({"nodes": [{"id": "a b", "agent": "x"}]}, "nodes.0.id: String should match"),
         ({"nodes": [{"id": "a", "agent": "x", "inputs": {"v": float("nan")}}]}, "a number in it is not finite"),
