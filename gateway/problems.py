@@ -81,8 +81,8 @@ CODES: Final[dict[str, Code]] = {
     "held_back": Code(
         503,
         "This conversation is held back",
-        "The daemon died again and again, and others are tried first: for at most some minutes. Send the same `message_id` "
-        "again, or cancel it.",
+        "The daemon died again and again, and others are tried first: for at most some minutes. Send the same "
+        "`message_id` again, or cancel it.",
         retry_after=5.0,
     ),
     "too_many_streams": Code(
