@@ -129,6 +129,8 @@ class Table:
     passivate_after: float
     unresumed: dict[str, str | None] = field(default_factory=dict)
     """What was unfinished at start and is still to be taken up; with a reason: to be set aside."""
+    held: set[str] = field(default_factory=set)
+    """Held back while others are tried: taken up later, and by no message before."""
 
 
 def plan(table: Table, address: Address) -> ChildPlan:
@@ -366,6 +368,14 @@ def _passivate(record: Record) -> None:
     assert record.ref is not None
     with suppress(ActorDeadError):  # it has ended by itself, and its report is on the way
         record.ref.tell(Passivate())
+
+
+def held_back(conversation_id: str) -> Refused:
+    detail = (
+        f"conversation {conversation_id} is held back for at most some minutes, until it is clear which one ended the "
+        "daemon; send the same message id again, or cancel it"
+    )
+    return Refused(code="held_back", detail=detail, retry_after=5.0)
 
 
 def mailbox_full(conversation_id: str) -> Refused:

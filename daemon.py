@@ -137,6 +137,7 @@ class Daemon:
         )
         self.system.dead_letters.listen(self._burial.keep)
         self.load = Load(settings.max_unfinished)
+        self._trials: Trials | None = None
         self.router: Router | None = None
         self.views: Views | None = None
         self.http: HttpServer | None = None
@@ -207,7 +208,7 @@ class Daemon:
         }
         if self._tracing is not None:
             self.feed.subscribe(None, self._tracing.heard)
-        trials = Trials(
+        trials = self._trials = Trials(
             self.store,
             self.reader,
             self.system,
@@ -293,8 +294,8 @@ class Daemon:
     def _say_farewell(self) -> None:
         self._housekeeping.beat()
         # Only an end that nobody ordered says anything against what was taken up.
-        if self._started and self.failed is None:
-            self.store.shift_recoveries(-1)
+        if self._trials is not None and self._started and self.failed is None:
+            self._trials.farewell()
 
     @property
     def registry(self) -> Registry:

@@ -21,7 +21,19 @@ from actors.root import Pulse, start_root
 from actors.system import ActorSystem
 from conversation.parts import Parts
 from conversation.reception import too_much
-from conversations import PATH, WOKEN_AT_ONCE, Reconfigure, Record, ResumeSome, Sweep, Table, Wake, mailbox_full, plan
+from conversations import (
+    PATH,
+    WOKEN_AT_ONCE,
+    Reconfigure,
+    Record,
+    ResumeSome,
+    Sweep,
+    Table,
+    Wake,
+    held_back,
+    mailbox_full,
+    plan,
+)
 from messages.conversation import Submit
 from messages.inbound import Answer, Cancel, Pause, Refused, Resume, UserMessage
 from messages.plan import Plan, ResolvedPlan
@@ -81,6 +93,8 @@ class Router:
         # A message with an id may be a repetition of an accepted one: its conversation knows, and counts again.
         if refused is None and isinstance(message, UserMessage) and message.message_id is None and self._load.full:
             refused = too_much(self._load)
+        if refused is None:
+            refused = self._held_back(message)
         if refused is not None:
             answer(refused)
             return
@@ -100,6 +114,7 @@ class Router:
         """
         conversation_ids = list(conversation_ids)
         self._load.expect(conversation_ids)
+        self._table.held.update(held)
         self._table.unresumed.update(quarantined)
         resumed = {cid: None for cid in conversation_ids if cid not in quarantined and cid not in held}
         self._table.unresumed.update(resumed)
@@ -107,9 +122,11 @@ class Router:
             self._conversations.tell(ResumeSome(WOKEN_AT_ONCE))
 
     def wake(self, conversation_ids: Iterable[str]) -> None:
-        """Wake those that are not awake."""
-        for conversation_id in conversation_ids:
-            self._conversations.tell(Wake(conversation_id, None))
+        """Wake those that are not awake, some at a time; whatever becomes of the parent of all meanwhile."""
+        woken = dict.fromkeys(conversation_ids)
+        self._table.held.difference_update(woken)
+        self._table.unresumed.update(woken)
+        self._conversations.tell(ResumeSome(WOKEN_AT_ONCE))
 
     def reconfigure(self, parts: Parts, passivate_after: float) -> None:
         """Use this for conversations that wake from now on."""
@@ -135,6 +152,16 @@ class Router:
             actor = None if record.ref is None else record.ref._actor_weakref()  # noqa: SLF001  # a plain read
             count += record.ref is None or (actor is not None and actor.working)
         return count
+
+    def _held_back(self, message: UserMessage | Cancel | Pause | Resume) -> Refused | None:
+        """Clients repeat a message when the daemon died: it must not take up what may have killed it, beside others."""
+        conversation_id = message.conversation_id
+        if conversation_id not in self._table.held:
+            return None
+        if isinstance(message, (Cancel, Pause)):  # ends what may do harm, before it begins again
+            self._table.held.discard(conversation_id)
+            return None
+        return held_back(conversation_id)
 
     def _deliver(self, conversation_id: str, submit: Submit) -> None:
         record = self._live.get(conversation_id)

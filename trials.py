@@ -84,14 +84,24 @@ class Trials:
         if following:  # before they are taken up: it is the last that this daemon may do
             self._store.shift_recoveries(1, following)
 
+    def farewell(self) -> None:
+        """Take this start's recovery back of all that were taken up, for the daemon ends in good order.
+
+        When nothing else works on the store any more. Raises `StoreError`.
+        """
+        if self._held:  # of these it was taken back already; first, so that no end in between leaves them too few
+            self._store.shift_recoveries(1, list(self._held))
+        self._store.shift_recoveries(-1)
+
     def _go_on(self, following: Sequence[str], failed: Any) -> None:
+        if not isinstance(failed, BaseException):
+            self._tried = {name: self._held.pop(name) + 1 for name in following}
         if self._system.stopping:
             return
         if isinstance(failed, BaseException):
             self._log("error", where="trials", error_type=type(failed).__name__, error_message=str(failed))
             self._system.timers.schedule(_AGAIN, self._look)
             return
-        self._tried = {name: self._held.pop(name) + 1 for name in following}
         if self._tried:
             self._wake(following)
             self._start_trial()

@@ -44,6 +44,7 @@ OF_PROBLEM: Final[dict[str, int]] = {
     "ahead_of_journal": REFUSED,
     "wrong_state": REFUSED,
     "mailbox_full": TRY_AGAIN,
+    "held_back": TRY_AGAIN,
     "draining": TRY_AGAIN,
     "store_unavailable": TRY_AGAIN,
     "too_many_streams": TRY_AGAIN,

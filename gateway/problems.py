@@ -78,6 +78,13 @@ CODES: Final[dict[str, Code]] = {
         "Nothing was accepted; with the `outcome` `unknown` it may be all the same: send the same `message_id` again.",
         retry_after=2.0,
     ),
+    "held_back": Code(
+        503,
+        "This conversation is held back",
+        "The daemon died again and again, and others are tried first: for at most some minutes. Send the same "
+        "`message_id` again, or cancel it.",
+        retry_after=5.0,
+    ),
     "too_many_streams": Code(
         503, "Too many clients follow events", "Read the events as JSON, or try later.", retry_after=10.0
     ),

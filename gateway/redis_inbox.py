@@ -35,7 +35,7 @@ MAX_HELD = 10_000
 """Entries known at all: those that wait cost an id each."""
 ANSWER_WITHIN = 30.0
 """Seconds the daemon may take to make a message durable or refuse it; then it is asked again, which is safe."""
-COME_AGAIN = frozenset({"draining", "store_unavailable", "mailbox_full"})
+COME_AGAIN = frozenset({"draining", "store_unavailable", "mailbox_full", "held_back"})
 """Refusals that a later try may not get."""
 LONGEST_WAIT = 0.5
 """Seconds the server may keep us waiting for new entries: as long may a stop take to be noticed."""

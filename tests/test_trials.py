@@ -30,10 +30,10 @@ class World:
     def begin(self, tried, held):
         self.trials.begin(Triage(tried=tuple(tried), held=tuple(held)), dict(self.recoveries), LIMIT)
 
-    def shift_recoveries(self, by, conversation_ids):
+    def shift_recoveries(self, by, conversation_ids=None):
         if self.store_is_away:
             raise StoreUnavailable("gone")
-        for name in conversation_ids:
+        for name in self.recoveries if conversation_ids is None else conversation_ids:
             self.recoveries[name] = max(0, self.recoveries[name] + by)
 
     def submit(self, function, done):
@@ -103,6 +103,22 @@ def test_nobody_is_taken_up_while_the_daemon_ends():
     world.system.stopping = True
     world.pass_time(2 * TRIAL)
     assert world.woken == []
+
+
+def test_an_end_in_good_order_says_as_little_for_those_held_back_as_against_those_tried():
+    world = World(a=2, b=2, c=2)
+    world.begin("a", "bc")
+    world.trials.farewell()
+    assert world.recoveries == {"a": 1, "b": 1, "c": 1}, "as before this start, so all stay suspected alike"
+
+
+def test_one_whose_turn_was_noted_while_the_daemon_ends_is_counted_as_taken_up():
+    world = World(a=4, b=4)
+    world.begin("a", "b")
+    world.system.stopping = True
+    world.pass_time(2 * TRIAL)
+    world.trials.farewell()
+    assert world.recoveries == {"a": 2, "b": 3}
 
 
 @pytest.mark.parametrize("held", [(), ("b",)])

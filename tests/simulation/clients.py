@@ -12,7 +12,7 @@ from simulation.script import random_plan
 if TYPE_CHECKING:
     from simulation.world import World
 
-_AGAIN = {"store_unavailable", "mailbox_full", "draining"}
+_AGAIN = {"store_unavailable", "mailbox_full", "draining", "held_back"}
 """Refusals after which the same message is sent again."""
 
 

@@ -115,6 +115,65 @@ def test_conversations_beside_one_that_ends_the_daemon_again_and_again_are_not_s
             assert "conversation.quarantined" not in [event["type"] for event in client.events(name)]
 
 
+def test_a_client_that_repeats_its_message_does_not_take_up_what_is_held_back(make_daemon):
+    """It repeats it because the daemon died; taken up beside those on trial, these would be blamed for its deaths."""
+    daemon = make_daemon(quarantine_after="1").start()
+    deadly = {"nodes": [node("a", "fatal")]}
+    with daemon.client() as client:
+        client.send("a-long", "go", plan={"nodes": [node("a", "wait", seconds=3.0)]})
+        client.send("deadly", "go", message_id="m", plan=deadly)
+    for _ in range(2):
+        assert daemon.wait() == 9
+        daemon.start()
+    with daemon.client() as client:
+        with pytest.raises(Problem, match="held back"):
+            client.send("deadly", "go", message_id="m", plan=deadly)
+        (reply,) = eventually(lambda: _replies(client, "a-long"), "the reply")
+        assert reply["status"] == "completed"
+    assert daemon.wait() == 9, "its turn came"
+    daemon.start()
+    with daemon.client() as client:
+        assert client.conversation("deadly")["phase"] == "paused"
+        assert "conversation.quarantined" not in [event["type"] for event in client.events("a-long")]
+
+
+def test_what_is_held_back_can_be_cancelled_before_it_ends_the_daemon_once_more(make_daemon):
+    """Whoever knows who did it need not wait for the trial."""
+    daemon = make_daemon(quarantine_after="1").start()
+    with daemon.client() as client:
+        client.send("a-long", "go", plan={"nodes": [node("a", "wait", seconds=1.5)]})
+        client.send("deadly", "go", plan={"nodes": [node("a", "fatal")]})
+    for _ in range(2):
+        assert daemon.wait() == 9
+        daemon.start()
+    with daemon.client() as client:
+        client.control("cancel", "deadly")
+        eventually(lambda: client.conversation("deadly")["phase"] == "cancelled", "the cancellation")
+        (reply,) = eventually(lambda: _replies(client, "a-long"), "the reply")
+        assert reply["status"] == "completed"
+        client.send("deadly", "again", plan=diamond("wait", 0.01), wait=10)
+    assert daemon.stop() == DONE
+
+
+def test_ends_in_good_order_during_a_trial_single_nobody_out(make_daemon):
+    """Of those held back this start's recovery was taken back already."""
+    daemon = make_daemon(quarantine_after="1", drain_timeout="0").start()
+    names = ("long-1", "long-2")
+    with daemon.client() as client:
+        for name in names:
+            client.send(name, "go", plan={"nodes": [node("a", "wait", seconds=20.0)]})
+    daemon.kill()
+    daemon.start()
+    daemon.kill()
+    for _ in range(3):
+        daemon.start()
+        assert daemon.stop() == DONE
+    daemon.start()
+    with daemon.client() as client:
+        for name in names:
+            assert "conversation.quarantined" not in [event["type"] for event in client.events(name)]
+
+
 def test_the_same_message_id_again_after_a_crash_gives_the_first_result(make_daemon):
     """Idempotency outlives the daemon; another body under the same id is refused."""
     daemon = make_daemon().start()

@@ -11,8 +11,10 @@ import pytest
 from test_system_policies import DEADLINE, Talk, one, talking
 
 import serving
+from actors.address import Address
 from actors.base import Actor
 from actors.child_plan import GaveUp
+from actors.mailbox import Mailbox
 from conversations import PATH, ResumeSome
 from messages.inbound import Cancel, Refused
 from messages.lifecycle import Crash
@@ -46,6 +48,17 @@ def break_conversations(talk: Talk, message=BROKEN):
     assert before is not None
     before.tell(message)
     next_life(talk, before)
+
+
+def test_whom_a_trial_releases_between_two_lives_of_the_parent_is_woken_by_the_next_however_many(talk):
+    """What is told to it meanwhile is kept up to a limit only."""
+    router, system = talk.daemon.router, talk.daemon.system
+    between_two_lives = Address(system, PATH, Mailbox(1))
+    lives, router._conversations = router._conversations, between_two_lives
+    router.wake([f"held-{number}" for number in range(250)])
+    router._conversations = lives
+    break_conversations(talk, Crash("a test"))
+    wait_until(lambda: router.live() >= 250)
 
 
 def test_work_that_runs_when_the_parent_of_all_fails_goes_on_and_ends(talk):
