@@ -13,7 +13,7 @@ from typing import Any, Final
 from actors.system import ActorSystem
 from persistence.contract import Store
 from persistence.reader import Reader
-from supervision.suspects import Triage, half
+from supervision.suspects import Triage, to_try
 
 TRIAL: Final = 30.0
 """Seconds that the daemon must live with those it tries; less when all of them have nothing more to do."""
@@ -70,7 +70,7 @@ class Trials:
         if self._left > 0 and any(map(self._is_unfinished, self._tried)):
             self._system.timers.schedule(_LOOK_EVERY, self._look)
             return
-        following = half(list(self._held))
+        following = to_try(self._held)
         self._reader.submit(lambda: self._note(following), done=lambda failed: self._go_on(following, failed))
 
     def _note(self, following: Sequence[str]) -> None:

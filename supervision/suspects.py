@@ -7,7 +7,7 @@ tried, and the others held back: who was tried when it died again leads alone so
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,7 +29,7 @@ def triage(recoveries: Mapping[str, int], limit: int) -> Triage:
     """Decide by the recoveries without progress, this start's included.
 
     Whoever is beyond `limit` alone is quarantined; where there are several suspects, whoever alone is beyond what they
-    all had when the trials began, which takes at most as many deaths more as they can be halved.
+    all had when the trials began. All others wait meanwhile, those too that came last: any of them may be it.
     """
     suspects = {name: count for name, count in recoveries.items() if count >= _NEVER_ALONE}
     quarantined: tuple[str, ...] = ()
@@ -42,13 +42,17 @@ def triage(recoveries: Mapping[str, int], limit: int) -> Triage:
         leading = _leading(suspects)
     if _most(suspects) <= limit:
         return Triage(quarantined)
-    tried = half(leading)
-    return Triage(quarantined, tried, tuple(sorted(suspects.keys() - set(tried))))
+    tried = to_try(suspects)
+    return Triage(quarantined, tried, tuple(sorted(recoveries.keys() - {*tried, *quarantined})))
 
 
-def half(names: Sequence[str]) -> tuple[str, ...]:
-    """Return those to be tried next: half of them, at least one."""
-    return tuple(names[: max(1, len(names) // 2)])
+def to_try(suspects: Mapping[str, int]) -> tuple[str, ...]:
+    """Return whom to try next: half of those that lead.
+
+    Only of those: beside one of fewer recoveries that did it, whoever had more would lead alone after its death.
+    """
+    leading = _leading(suspects)
+    return tuple(leading[: max(1, len(leading) // 2)])
 
 
 def _most(suspects: Mapping[str, int]) -> int:
