@@ -141,6 +141,10 @@ class Router:
         """Look for idle conversations now instead of at the next regular time."""
         self._conversations.tell(Sweep())
 
+    def held(self) -> frozenset[str]:
+        """Return the conversations that are held back until others were tried."""
+        return frozenset(self._table.held.copy())
+
     def live(self) -> int:
         """Return how many conversations are awake."""
         return len(self._live)

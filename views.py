@@ -96,7 +96,11 @@ class Views:
         row = self._store.conversation(conversation_id)
         if row is None:
             return None
-        line = {**conversation_line(row), "quarantined": quarantine_of(self._store, row)}
+        line = {
+            **conversation_line(row),
+            "quarantined": quarantine_of(self._store, row),
+            "held_back": conversation_id in self._router.held(),
+        }
         try:
             return {**line, "request": self._newest(conversation_id, row.last_seq)}
         except CorruptEntry as error:
@@ -234,6 +238,7 @@ class Views:
             "quarantined": quarantined,
             "conversations_live": self._router.live(),
             "conversations_working": self._router.working(),
+            "conversations_held_back": len(self._router.held()),
             "requests_unfinished": self._load.total,
             "requests_limit": self._load.limit,
             "actors": kinds,

@@ -56,6 +56,10 @@ def conversation_view(found: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [_headline(found)]
     if found.get("quarantined"):
         parts.append(Text.assemble(("quarantined  ", "bold red"), one_line(found["quarantined"])))
+    if found.get("held_back"):
+        parts.append(
+            Text.assemble(("held back  ", "bold yellow"), "others are tried first: see conversations_tried in the log")
+        )
     if broken := found.get("unreadable"):
         parts.append(Text.assemble(("unreadable  ", "bold red"), one_line(f"at {broken['seq']}: {broken['reason']}")))
     if request:

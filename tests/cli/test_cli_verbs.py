@@ -485,6 +485,9 @@ def test_show_says_why_a_conversation_is_quarantined_and_what_cannot_be_read():
     console.print(conversation_view({"conversation_id": "x", "phase": "paused", **broken}))
     assert "the reason" in console.file.getvalue()
     assert "at 7: the checksum" in console.file.getvalue()
+    assert "held back" not in console.file.getvalue()
+    console.print(conversation_view({"conversation_id": "y", "phase": "planning", "held_back": True}))
+    assert "held back  others are tried first" in console.file.getvalue()
 
 
 def test_events_prints_the_journal_and_follows(orch, router, monkeypatch):

@@ -102,17 +102,20 @@ def test_conversations_beside_one_that_ends_the_daemon_again_and_again_are_not_s
     daemon = make_daemon(quarantine_after="1").start()
     with daemon.client() as client:
         for name in ("long-1", "long-2"):
-            client.send(name, "go", plan={"nodes": [node("a", "wait", seconds=3.0)]})
+            client.send(name, "go", plan={"nodes": [node("a", "wait", seconds=5.0)]})
         client.send("deadly", "go", plan={"nodes": [node("a", "fatal")]})
     for _ in range(3):
         assert daemon.wait() == 9
         daemon.start()
     with daemon.client() as client:
-        assert client.conversation("deadly")["phase"] == "paused"
+        eventually(lambda: client.conversation("deadly")["phase"] == "paused", "the quarantine")
+        assert [client.conversation(name)["held_back"] for name in ("long-1", "long-2")] == [False, True]
+        assert client.status()["conversations_held_back"] == 1
         for name in ("long-1", "long-2"):
             (reply,) = eventually(lambda name=name: _replies(client, name), f"the reply to {name}")
             assert reply["status"] == "completed"
             assert "conversation.quarantined" not in [event["type"] for event in client.events(name)]
+        assert client.status()["conversations_held_back"] == 0
 
 
 def test_a_client_that_repeats_its_message_does_not_take_up_what_is_held_back(make_daemon):
@@ -120,7 +123,7 @@ def test_a_client_that_repeats_its_message_does_not_take_up_what_is_held_back(ma
     daemon = make_daemon(quarantine_after="1").start()
     deadly = {"nodes": [node("a", "fatal")]}
     with daemon.client() as client:
-        client.send("a-long", "go", plan={"nodes": [node("a", "wait", seconds=3.0)]})
+        client.send("a-long", "go", plan={"nodes": [node("a", "wait", seconds=5.0)]})
         client.send("deadly", "go", message_id="m", plan=deadly)
     for _ in range(2):
         assert daemon.wait() == 9
@@ -133,7 +136,7 @@ def test_a_client_that_repeats_its_message_does_not_take_up_what_is_held_back(ma
     assert daemon.wait() == 9, "its turn came"
     daemon.start()
     with daemon.client() as client:
-        assert client.conversation("deadly")["phase"] == "paused"
+        eventually(lambda: client.conversation("deadly")["phase"] == "paused", "the quarantine")
         assert "conversation.quarantined" not in [event["type"] for event in client.events("a-long")]
 
 
@@ -141,7 +144,7 @@ def test_what_is_held_back_can_be_cancelled_before_it_ends_the_daemon_once_more(
     """Whoever knows who did it need not wait for the trial."""
     daemon = make_daemon(quarantine_after="1").start()
     with daemon.client() as client:
-        client.send("a-long", "go", plan={"nodes": [node("a", "wait", seconds=1.5)]})
+        client.send("a-long", "go", plan={"nodes": [node("a", "wait", seconds=5.0)]})
         client.send("deadly", "go", plan={"nodes": [node("a", "fatal")]})
     for _ in range(2):
         assert daemon.wait() == 9
