@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import postgres_server
@@ -55,6 +56,7 @@ def _look(store: Store) -> None:
     """Do whatever reads this store; what may be raised is what each of them may raise."""
     views = Views.__new__(Views)  # the reading half alone
     views._store = store
+    views._router = SimpleNamespace(held=frozenset)  # nobody is held back
     with suppress(*journal.UNREADABLE):
         journal.wake(store.load("c1", recent=2))
     with suppress(*journal.UNREADABLE):
