@@ -190,7 +190,7 @@ def test_an_idle_owner_keeps_its_store_and_gives_it_back_at_once(make: Make) -> 
     first.close()
     began = time.monotonic()
     assert second.open("second") == 2
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
 
 
 def test_of_two_that_start_at_once_one_owns_and_migrates(server: Server) -> None:

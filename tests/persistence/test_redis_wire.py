@@ -98,7 +98,7 @@ def test_a_batch_larger_than_any_buffer_is_given_up_in_time_when_the_server_free
 def test_closing_waits_for_no_frozen_server(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_store, "_LAST_WORDS", 0.1)
     server.client().flushall()
-    store = RedisStore(f"{server.url}?socket_timeout=2", prefix="frozen", lease_ttl=0.3)
+    store = RedisStore(f"{server.url}?socket_timeout=5", prefix="frozen", lease_ttl=0.3)
     store.open("test")
     committing = threading.Thread(target=lambda: suppressed(lambda: store.commit([step()])))
     server.freeze()
@@ -107,7 +107,7 @@ def test_closing_waits_for_no_frozen_server(server: Any, monkeypatch: pytest.Mon
         threading.Event().wait(0.2)  # until the lease's thread waits as well
         began = time.monotonic()
         store.close()
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 4.0
     finally:
         server.thaw()
     committing.join(10)

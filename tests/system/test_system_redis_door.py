@@ -159,7 +159,7 @@ def test_a_daemon_serves_http_while_redis_is_away_and_says_so(make_daemon, serve
         server.start()
         began = time.monotonic()
         until(lambda: redis.publish("orch:inject:c", "hello"), "listening again")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4
         until(lambda: [event["type"] for event in log_of(redis, "c")].count("reply.sent") == 2, "both replies")
         until(lambda: log_of(redis, "c") == list(client.events("c")), "the log is the journal")
         # The door is up when all three links are, and each of them tries again in its own time.
@@ -205,7 +205,7 @@ def test_a_refused_message_is_settled_soon_after_its_dead_letter(make_daemon, se
     began = time.monotonic()
     redis.xadd("orch:inbox", {"message": "rubbish"})
     until(lambda: redis.xlen("orch:inbox") == 0, "settled")
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 4
     assert get(daemon, "/api/v1/deadletters").json()["dead_letters"], "it was not in the store before"
 
 

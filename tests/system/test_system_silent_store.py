@@ -60,7 +60,7 @@ def test_a_sender_whose_message_was_on_its_way_hears_within_seconds_that_nobody_
                 assert daemon.wait_for("store_unavailable")
                 began = time.monotonic()
                 refused = post(daemon, "late", "m")
-                assert time.monotonic() - began < 1.0
+                assert time.monotonic() - began < 4.0
                 assert (refused.status_code, refused.json().get("outcome")) == (503, None)
                 ready = client.readiness()
                 assert ready["status"] == "not_ready"
