@@ -66,8 +66,8 @@ class Minds(NamedTuple):
 def build_minds(settings: Settings) -> Minds:
     """Import agents, planner and synthesizer. Raises `AgentDefinitionError`."""
     registry = build_registry(settings)
-    planner = load_planner(settings.planner, registry)
-    return Minds(registry, planner, load_synthesizer(settings.synthesizer, registry))
+    planner = load_planner(settings.planner, registry, settings.max_result_bytes)
+    return Minds(registry, planner, load_synthesizer(settings.synthesizer, registry, settings.max_result_bytes))
 
 
 def modules_of(settings: Settings) -> set[str]:

@@ -313,6 +313,7 @@ class Daemon:
         self._limits = plan_limits(settings)
         self.execution.breakers.default = breaker_spec(settings)
         self.execution.abandoned_limit = settings.abandoned_limit
+        self.execution.bounds.result_bytes = settings.max_result_bytes
         self.load.limit = settings.max_unfinished
         if self.router is not None:
             self.router.reconfigure(self._parts(), settings.passivate_after)
