@@ -1,25 +1,40 @@
-"""From settings to what they describe: the store, the agents and minds, policies and limits."""
+"""From settings to what they describe: the store, the agents and minds, policies and limits, supervisors' parts."""
 
 from __future__ import annotations
 
+import random
 import re
 import socket
+from collections.abc import Callable, Sequence
+from functools import partial
 from os import getpid
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from actors.agent import AgentActor
 from actors.blocking_pool import PoolExhausted
 from actors.breakers import CircuitOpen
+from actors.execution import Execution
+from actors.planner import PlannerActor
+from actors.synthesizer import SynthesizerActor
 from agents.registry import Registry
 from config import Settings
-from conversation.parts import RestartPolicy
+from conversation.load import Load
+from conversation.parts import Parts, RestartPolicy
+from messages.events import Event
+from messages.planning import DraftPlan
 from persistence.contract import Store
 from persistence.open_store import create_store
-from planning.load import Planner, load_planner
+from persistence.reader import Reader
+from persistence.writer import Writer
+from planning.load import Planner, load_planner, resolve_draft
 from planning.resolve import PlanLimits
 from supervision.backoff import Backoff
 from supervision.breaker import BreakerSpec
 from supervision.spec import ChildSpec, RestartType
 from synthesis.load import Synthesizer, load_synthesizer
+from synthesis.template import TemplateSynthesizer
+from workflow.memory import MemoryLimits
+from workflow.step import Limits
 
 
 def restart_policy(settings: Settings, registry: Registry, role: str, agent: str) -> RestartPolicy:
@@ -66,8 +81,57 @@ class Minds(NamedTuple):
 def build_minds(settings: Settings) -> Minds:
     """Import agents, planner and synthesizer. Raises `AgentDefinitionError`."""
     registry = build_registry(settings)
-    planner = load_planner(settings.planner, registry)
-    return Minds(registry, planner, load_synthesizer(settings.synthesizer, registry))
+    planner = load_planner(settings.planner, registry, settings.max_result_bytes)
+    return Minds(registry, planner, load_synthesizer(settings.synthesizer, registry, settings.max_result_bytes))
+
+
+def build_parts(
+    settings: Settings,
+    minds: Minds,
+    *,
+    reader: Reader,
+    writer: Writer,
+    execution: Execution,
+    load: Load,
+    publish: Callable[[Sequence[Event]], None],
+) -> Parts:
+    """Return what every supervisor works with, for messages to come."""
+    registry, planner, synthesizer = minds
+    limits = plan_limits(settings)
+
+    def planning(draft: DraftPlan) -> Any:
+        return resolve_draft(planner, draft, registry, limits)
+
+    return Parts(
+        reader=reader,
+        submit=writer.submit,
+        when_decided=writer.when_decided,
+        publish=publish,
+        children={
+            "planner": (PlannerActor, (execution, planning, settings.agent_timeout)),
+            "agent": (AgentActor, (execution, registry, reader)),
+            "synthesizer": (SynthesizerActor, (execution, synthesizer.write, settings.agent_timeout)),
+        },
+        policy=partial(restart_policy, settings, registry),
+        random=random.random,
+        quick=execution.quick_lane(registry.find),
+        compose=synthesizer.write if isinstance(synthesizer, TemplateSynthesizer) else None,
+        limits=Limits(
+            parallel_threshold=settings.parallel_threshold,
+            max_replans=settings.max_replans,
+            request_timeout=settings.request_timeout,
+        ),
+        memory_limits=MemoryLimits(
+            max_context_tokens=settings.max_context_tokens,
+            recent_messages=settings.recent_messages_limit,
+            compression_threshold=settings.compression_threshold,
+        ),
+        busy_policy=settings.busy_policy,
+        keep_results=settings.persist_agent_state,
+        snapshot_every=settings.snapshot_every,
+        queue_limit=settings.queue_limit,
+        load=load,
+    )
 
 
 def modules_of(settings: Settings) -> set[str]:

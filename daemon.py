@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from functools import partial
 from os import getpid
 from typing import TYPE_CHECKING, Any
 
-from actors.agent import AgentActor
 from actors.dispatcher import ThreadDispatcher
 from actors.execution import Execution
-from actors.planner import PlannerActor
 from actors.root import Pulse
-from actors.synthesizer import SynthesizerActor
 from actors.system import ActorSystem
-from actors.timers import Timers
 from agents.registry import Registry
 from agents.reimport import imported_anew
 from building import (
     breaker_spec,
     build_minds,
+    build_parts,
     build_store,
     modules_of,
     owner_name,
     plan_limits,
-    restart_policy,
     store_address,
 )
 from burial import Burial
@@ -38,6 +32,7 @@ from config import Settings
 from conversation.load import Load
 from conversation.parts import Parts
 from doors import doors_plan
+from figures import Figures
 from gateway.feed import Feed
 from gateway.server import HttpServer
 from gateway.tracing import Tracing
@@ -45,26 +40,21 @@ from housekeeping import Housekeeping
 from messages.failure import clip
 from messages.inbound import Refused
 from messages.plan import Plan, ResolvedPlan
-from messages.planning import DraftPlan
 from persistence.contract import MetricRow, Store, StoreError, StoreUnavailable, operation_row
 from persistence.patient_read import PatientRead
 from persistence.reader import Reader
 from persistence.witness import Witness
 from persistence.writer import Writer
-from planning.load import resolve_draft
 from planning.remembered import RememberedPlans
 from planning.resolve import InvalidPlan
 from router import PlanRefused, Router
 from supervision.suspects import triage
-from synthesis.template import TemplateSynthesizer
 from telemetry.rows import Kinds
 from telemetry.systemd import ServiceManager
 from telemetry.telemetry import Telemetry
 from trials import Trials
 from views import Check, Views
-from workflow.memory import MemoryLimits
 from workflow.state import Phase
-from workflow.step import Limits
 
 if TYPE_CHECKING:
     from gateway.redis_door import RedisDoor
@@ -111,8 +101,7 @@ class Daemon:
         kind = settings.state_storage if settings.persist_conversations else "memory"
         store = build_store(settings, kind)
         self.store: Store = store if wrap_store is None else wrap_store(store)
-        # A scrape does without them rather than without all the others.
-        self._phase_counts = PatientRead(self.store.phase_counts, within=1.0)
+        self._figures = Figures(self)
         # A store may have fallen silent before any commit told of it.
         self._farewell = PatientRead(self._say_farewell, within=_LAST_WORDS)
         self._witness = Witness(settings.data_dir, address=store_address(settings, kind))
@@ -149,6 +138,24 @@ class Daemon:
 
     def start(self) -> None:
         """Take the store, take up what was unfinished, open the doors."""
+        self._take_store()
+        recoveries = self.store.count_recoveries()
+        unfinished = self.store.unfinished()
+        self.writer.start()
+        self.telemetry.use_sink(self.writer.submit_rows, Kinds(operation_row, MetricRow))
+        self.telemetry.collect(self._figures)
+        self.execution.start()
+        self._build_router()
+        self._take_up(unfinished, recoveries)
+        self._open_doors(unfinished)
+        self._housekeeping.start()
+        self._look_at_store()
+        self._started = True
+        address = None if self.http is None else self.http.url
+        self.telemetry.log("daemon_ready", address=address, epoch=self.epoch, resumed=len(unfinished))
+
+    def _take_store(self) -> None:
+        """Own it, if it is what it was, and reserve the address that clients know it by."""
         seen = self.store.mark()
         if not self.settings.accept_restored:
             self._witness.check(seen)
@@ -162,12 +169,8 @@ class Daemon:
         if self.settings.http_address is not None:
             # Before recoveries are counted: a start that ends for want of its address has taken up no conversation.
             self._reserved = HttpServer.reserve(self.settings)
-        recoveries = self.store.count_recoveries()
-        unfinished = self.store.unfinished()
-        self.writer.start()
-        self.telemetry.use_sink(self.writer.submit_rows, Kinds(operation_row, MetricRow))
-        self.telemetry.collect(self._gauges)
-        self.execution.start()
+
+    def _build_router(self) -> None:
         router = self.router = Router(
             self.system,
             self._parts(),
@@ -201,13 +204,17 @@ class Daemon:
             from gateway.redis_door import RedisDoor  # noqa: PLC0415  # the driver is loaded only where it is used
 
             self.redis = RedisDoor(self.views, self.settings, bury=self._burial.bury, log=self.telemetry.log)
+        if self._tracing is not None:
+            self.feed.subscribe(None, self._tracing.heard)
+
+    def _take_up(self, unfinished: list[str], recoveries: Mapping[str, int]) -> None:
+        """Let unfinished conversations go on, but for those that may have brought the daemon down."""
+        assert self.router is not None
         found = triage(recoveries, self.settings.quarantine_after)
         quarantined = {
             name: f"the daemon ended {recoveries[name]} times in a row while this conversation was resumed"
             for name in found.quarantined
         }
-        if self._tracing is not None:
-            self.feed.subscribe(None, self._tracing.heard)
         trials = self._trials = Trials(
             self.store,
             self.reader,
@@ -217,7 +224,11 @@ class Daemon:
             log=self.telemetry.log,
         )
         trials.begin(found, recoveries, self.settings.quarantine_after)
-        router.resume_unfinished(unfinished, quarantined, found.held)
+        self.router.resume_unfinished(unfinished, quarantined, found.held)
+
+    def _open_doors(self, unfinished: list[str]) -> None:
+        assert self.router is not None
+        assert self.views is not None
         if self.settings.http_address is not None:
             self.http = HttpServer(
                 self.views,
@@ -230,12 +241,7 @@ class Daemon:
             )
             self.http.start(self._reserved)
         if self.redis is not None:
-            router.supervise(doors_plan({"redis": self.redis.open(unfinished)}))
-        self._housekeeping.start()
-        self._look_at_store()
-        self._started = True
-        address = None if self.http is None else self.http.url
-        self.telemetry.log("daemon_ready", address=address, epoch=self.epoch, resumed=len(unfinished))
+            self.router.supervise(doors_plan({"redis": self.redis.open(unfinished)}))
 
     def _wake_unless_draining(self, conversation_ids: Sequence[str]) -> None:
         if self.router is not None and not self.router.draining:
@@ -286,7 +292,7 @@ class Daemon:
             with suppress(StoreError):  # then the next start has seen less
                 self._farewell()
             self._farewell.stop()
-        self._phase_counts.stop()
+        self._figures.stop()
         self.store.close()
         if left:
             self.telemetry.log("left_running", names=left[:20], count=len(left))
@@ -313,6 +319,7 @@ class Daemon:
         self._limits = plan_limits(settings)
         self.execution.breakers.default = breaker_spec(settings)
         self.execution.abandoned_limit = settings.abandoned_limit
+        self.execution.bounds.result_bytes = settings.max_result_bytes
         self.load.limit = settings.max_unfinished
         if self.router is not None:
             self.router.reconfigure(self._parts(), settings.passivate_after)
@@ -324,41 +331,14 @@ class Daemon:
     # Parts
 
     def _parts(self) -> Parts:
-        settings, limits = self.settings, self._limits
-        registry, planner, synthesizer = self._minds
-
-        def planning(draft: DraftPlan) -> Any:
-            return resolve_draft(planner, draft, registry, limits)
-
-        return Parts(
+        return build_parts(
+            self.settings,
+            self._minds,
             reader=self.reader,
-            submit=self.writer.submit,
-            when_decided=self.writer.when_decided,
-            publish=self.feed.publish,
-            children={
-                "planner": (PlannerActor, (self.execution, planning, settings.agent_timeout)),
-                "agent": (AgentActor, (self.execution, registry, self.reader)),
-                "synthesizer": (SynthesizerActor, (self.execution, synthesizer.write, settings.agent_timeout)),
-            },
-            policy=partial(restart_policy, settings, registry),
-            random=random.random,
-            quick=self.execution.quick_lane(registry.find),
-            compose=synthesizer.write if isinstance(synthesizer, TemplateSynthesizer) else None,
-            limits=Limits(
-                parallel_threshold=settings.parallel_threshold,
-                max_replans=settings.max_replans,
-                request_timeout=settings.request_timeout,
-            ),
-            memory_limits=MemoryLimits(
-                max_context_tokens=settings.max_context_tokens,
-                recent_messages=settings.recent_messages_limit,
-                compression_threshold=settings.compression_threshold,
-            ),
-            busy_policy=settings.busy_policy,
-            keep_results=settings.persist_agent_state,
-            snapshot_every=settings.snapshot_every,
-            queue_limit=settings.queue_limit,
+            writer=self.writer,
+            execution=self.execution,
             load=self.load,
+            publish=self.feed.publish,
         )
 
     def _check_plan(self, plan: Plan) -> ResolvedPlan:
@@ -419,43 +399,3 @@ class Daemon:
         if self.router is not None:
             self.router.draining = True
         self.failed = f"{kind}: {message}"
-
-    def _gauges(self) -> dict[str | tuple[str, str], float]:
-        """Return figures for the metrics page; names are those of telemetry/metrics.py."""
-        journal = self.writer.stats()
-        execution = self.execution.stats()
-        figures: dict[str | tuple[str, str], float] = {
-            "conversations_live": 0 if self.router is None else self.router.live(),
-            "requests_unfinished": self.load.total,
-            "journal_pending": journal["pending"],
-            "journal_commits": journal["commits"],
-            "journal_appends": journal["appends"],
-            "journal_commit_seconds": journal["commit_seconds"],
-            "store_up": float(self.writer.available),
-            "draining": float(self.router is not None and self.router.draining),
-            "timers": len(self.system.timers) if isinstance(self.system.timers, Timers) else 0,
-            "sse_clients": 0,
-            "threads_busy": execution["busy"],
-            "threads_abandoned": execution["abandoned"],
-            "worker_processes": execution["processes"],
-            "breakers_open": sum(agent["breaker"] == "open" for agent in execution["agents"].values()),
-        }
-        if self.http is not None:
-            figures.update(self.http.stats())
-        for name, agent in execution["agents"].items():
-            figures["agent_breaker_state", name] = BREAKER_STATES.index(agent["breaker"])
-            figures["agent_calls_running", name] = agent["running"]
-            figures["agent_calls_waiting", name] = agent["waiting"]
-            figures["agent_threads_abandoned", name] = agent["abandoned"]
-        kinds, waiting, fullest, oldest = self.system.figures()
-        figures |= {("actors_live", kind): count for kind, count in kinds.items()}
-        figures |= {"mailbox_messages": waiting, "mailbox_depth_max": fullest, "mailbox_oldest_seconds": oldest}
-        with suppress(StoreError):  # `store_up` says so
-            figures |= {("conversations", phase): count for phase, count in (self._phase_counts() or {}).items()}
-        if self.redis is not None:
-            figures |= self.redis.gauges()
-        return figures
-
-
-BREAKER_STATES = ("closed", "half_open", "open")
-"""Their place is the value of `orchestrator_agent_breaker_state`."""

@@ -13,6 +13,7 @@ from contextvars import Context, copy_context
 from typing import Any, Final
 
 from actors.blocking_pool import BlockingPool, Job, PoolExhausted
+from actors.bounds import Bounds
 from actors.call import Call
 from actors.call_ids import bind_ids
 from actors.event_loop import EventLoop
@@ -29,12 +30,12 @@ class CallKinds:
     """All kinds; every method may be called from any thread."""
 
     def __init__(
-        self, *, loop: EventLoop, pool: BlockingPool, workers: Workers, max_bytes: int, log: Callable[..., None]
+        self, *, loop: EventLoop, pool: BlockingPool, workers: Workers, bounds: Bounds, log: Callable[..., None]
     ) -> None:
         self._loop = loop
         self._pool = pool
         self._workers = workers
-        self._max_bytes = max_bytes
+        self._bounds = bounds
         self._log = log
 
     def how(self, spec: AgentSpec, call: RunNode, running: Call, report: Callable[[str], None]) -> Callable[[], None]:
@@ -45,7 +46,7 @@ class CallKinds:
             return arguments(spec, call, progress=report, deadline=time.time() + call.timeout)
 
         def result(value: Any) -> NodeResult:
-            data, body = finish(spec, value, self._max_bytes)
+            data, body = finish(spec, value, self._bounds.result_bytes)
             return NodeResult(call.request_id, call.node, call.attempt, data, body, running.elapsed_ms)
 
         async def awaited() -> NodeResult:

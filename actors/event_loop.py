@@ -200,6 +200,8 @@ class EventLoop:
                 # Not even this thread came to run: somebody held the interpreter's lock, or the process was stopped.
                 self._blocked(slept, "", "the whole interpreter stood still")
             self._beaten.clear()
+            if self._stopping.is_set():  # what `stop` said may just have been cleared: nobody would say it again
+                return
             asked = time.monotonic()
             self.post(self._beaten.set)
             if not self._beaten.wait(self._blocked_after):

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from actors.blocking_pool import BlockingPool, PoolExhausted, TooManyAbandoned
+from actors.bounds import Bounds
 from actors.breakers import Breakers, CircuitOpen
 from actors.call import Call, reporter
 from actors.call_ids import ids_of
@@ -67,9 +68,11 @@ class Execution:
             blocked_after=loop_blocked_after,
             to_thread=self._to_thread,
         )
+        self.bounds = Bounds(max_result_bytes)
+        """May be changed while running."""
         self._workers = Workers(
             timers=self._timers,
-            max_bytes=max_result_bytes,
+            bounds=self.bounds,
             grace=grace,
             idle_after=worker_idle,
             output=self._printed,
@@ -79,7 +82,7 @@ class Execution:
         """May be changed while running."""
         self.breakers = Breakers(breaker or BreakerSpec(failures=0), log=self._log)
         self._kinds = CallKinds(
-            loop=self._loop, pool=self._pool, workers=self._workers, max_bytes=max_result_bytes, log=self._log
+            loop=self._loop, pool=self._pool, workers=self._workers, bounds=self.bounds, log=self._log
         )
         self._quick = QuickHost(
             loop=self._loop,
@@ -87,7 +90,7 @@ class Execution:
             gates=self._gates,
             breakers=self.breakers,
             timers=self._timers,
-            max_bytes=max_result_bytes,
+            bounds=self.bounds,
             late=self._late,
         )
         self._calls: set[Call] = set()

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from actors.blocking_pool import BlockingPool
+from actors.bounds import Bounds
 from actors.breakers import Breakers
 from actors.call import reporter
 from actors.call_ids import bind_ids
@@ -31,7 +32,7 @@ class QuickHost:
         gates: Gates,
         breakers: Breakers,
         timers: TimerService,
-        max_bytes: int,
+        bounds: Bounds,
         late: Callable[[RunNode, Any], None],
     ) -> None:
         self.quick_timers = timers
@@ -41,7 +42,7 @@ class QuickHost:
         self._pool, self._to_thread = pools
         self._gates = gates
         self._breakers = breakers
-        self._max_bytes = max_bytes
+        self._bounds = bounds
         self._late = late
 
     def now(self) -> float:
@@ -88,7 +89,7 @@ class QuickHost:
             said = partial(Progress, order.request_id, order.node, order.agent, order.attempt)
             report = reporter(call, lambda text: batch.progress(said(text)))
         given = arguments(spec, order, progress=report, deadline=time.time() + order.timeout)
-        data, body = finish(spec, await spec.function(**given), self._max_bytes)
+        data, body = finish(spec, await spec.function(**given), self._bounds.result_bytes)
         return NodeResult(order.request_id, order.node, order.attempt, data, body, call.elapsed_ms)
 
     def stop_quick(self, work: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Final
 
 from pydantic_core import to_json
 
+from actors.bounds import Bounds
 from actors.remote_error import RemoteError
 from agents.errors import ResultTooLarge
 from agents.frames import FrameTooLarge, read_frame, write_frame
@@ -52,10 +53,11 @@ class WorkerProcess:
     Raises `OSError` when no process can be started.
     """
 
-    def __init__(self, spec: AgentSpec, *, max_bytes: int, output: Callable[[str], None]) -> None:
+    def __init__(self, spec: AgentSpec, *, bounds: Bounds, output: Callable[[str], None]) -> None:
         self._agent = spec.name
         self._memory_mb = spec.memory_mb
-        self._max_answer = max_bytes + _FRAME_SLACK
+        self._bounds = bounds
+        self._max_bytes = bounds.result_bytes
         self._output = output
         self._tail: deque[str] = deque(maxlen=1)
         calls_read, calls_write = os.pipe()
@@ -67,7 +69,6 @@ class WorkerProcess:
             "function": f"{spec.module}:{spec.qualname}",
             "transient": _names(spec.transient),
             "permanent": _names(spec.permanent),
-            "max_bytes": max_bytes,
             "limits": LIMITS if spec.memory_mb is None else {**LIMITS, "RLIMIT_DATA": spec.memory_mb << 20},
             "memory_mb": spec.memory_mb,
             "calls": calls_read,
@@ -110,7 +111,8 @@ class WorkerProcess:
 
         Raises `RemoteError` with the same said in `usable`, `WorkerDied`, or `ResultTooLarge`.
         """
-        frame = call_frame(call)
+        self._max_bytes = self._bounds.result_bytes
+        frame = call_frame(call, self._max_bytes)
         if len(frame["inputs"]) > MAX_CALL - _FRAME_SLACK:
             raise ResultTooLarge(f"{call.agent}: the inputs have {len(frame['inputs'])} bytes, too many for a process")
         try:
@@ -168,7 +170,7 @@ class WorkerProcess:
 
     def _read(self) -> dict[str, Any]:
         try:
-            answer = read_frame(self._answers, max_bytes=self._max_answer)
+            answer = read_frame(self._answers, max_bytes=self._max_bytes + _FRAME_SLACK)
         except WireError as error:
             self.kill()
             if self.pid is not None and isinstance(error, FrameTooLarge):

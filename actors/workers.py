@@ -16,6 +16,7 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from actors.blocking_pool import PoolExhausted
+from actors.bounds import Bounds
 from actors.call import Call
 from actors.remote_error import RemoteError
 from actors.timers import TimerService
@@ -47,13 +48,13 @@ class Workers:
         self,
         *,
         timers: TimerService,
-        max_bytes: int,
+        bounds: Bounds,
         grace: float,
         idle_after: float,
         output: Callable[[str, str], None],
     ) -> None:
         self.timers = timers
-        self.max_bytes = max_bytes
+        self.bounds = bounds
         self.grace = grace
         self.idle_after = idle_after
         """Seconds after which a process without calls is ended."""
@@ -197,7 +198,7 @@ class Keeper:
             return error
 
     def _start(self, spec: AgentSpec) -> WorkerProcess:
-        worker = self.worker = WorkerProcess(spec, max_bytes=self._workers.max_bytes, output=self._say)
+        worker = self.worker = WorkerProcess(spec, bounds=self._workers.bounds, output=self._say)
         if self._workers.stopped:
             worker.kill()
         slow = self._workers.timers.schedule(START_TIMEOUT, lambda: self._kill(worker))

@@ -50,19 +50,22 @@ def main(setup: dict[str, Any]) -> None:
         gc.freeze()  # what is loaded stays: no collection needs to look at it again
         write_frame(answers, {"ready": os.getpid()})
         while (frame := read_frame(calls, max_bytes=MAX_CALL)) is not None:
-            if not _serve(spec, call_from(frame), answers, setup["max_bytes"], setup.get("memory_mb")):
+            max_bytes = frame.pop("max_bytes")
+            if not _serve(spec, call_from(frame), answers, max_bytes, setup.get("memory_mb")):
                 return
 
 
-def call_frame(call: RunNode) -> dict[str, Any]:
-    """Return a call as plain data. Inputs travel as JSON, whose numbers have no limit."""
+def call_frame(call: RunNode, max_bytes: int) -> dict[str, Any]:
+    """Return a call as plain data, with the size of result it may have.
+
+    Inputs travel as JSON, whose numbers have no limit.
+    """
     frame = {name: getattr(call, name) for name in _FIELDS}
-    frame["inputs"] = to_json(call.inputs)
-    return frame
+    return {**frame, "inputs": to_json(call.inputs), "max_bytes": max_bytes}
 
 
 def call_from(frame: dict[str, Any]) -> RunNode:
-    """Return the call in a frame."""
+    """Return the call in a frame, from which the size was taken."""
     return RunNode(**{**frame, "inputs": from_json(frame["inputs"])})
 
 

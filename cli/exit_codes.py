@@ -47,6 +47,7 @@ OF_PROBLEM: Final[dict[str, int]] = {
     "held_back": TRY_AGAIN,
     "draining": TRY_AGAIN,
     "store_unavailable": TRY_AGAIN,
+    "too_many_connections": TRY_AGAIN,
     "too_many_streams": TRY_AGAIN,
 }
 """By the daemon's error code (docs/errors.md); any other is a failure."""

@@ -27,7 +27,7 @@ def with_daemon(function: Callable[..., int | None]) -> Callable[..., int | None
 
     @functools.wraps(function)
     def found(ctx: typer.Context, *args: Any, url: str | None, config: str | None, **kwargs: Any) -> int | None:
-        settings = load_settings(merged(ctx, {"url": url, "config": config}))
+        settings = load_settings(merged(ctx, {"url": url, "config": config}), client=True)
         with client_for(settings) as client:
             return function(client, *args, **kwargs)
 

@@ -31,14 +31,24 @@ __all__ = [
 
 
 def load_settings(
-    flags: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] | None = None, cwd: Path | None = None
+    flags: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    client: bool = False,
 ) -> Settings:
     """Gather the settings: flag, environment, TOML file, default. `flags` maps names to values, None meaning not given.
 
+    Who is only a `client` of a daemon may have part of its settings, such as the read_token alone.
     Raises `ConfigError` with every problem at once. Reading is all it does: safe to call again for a reload.
     """
     values, origins = sources.load(
-        Settings, AgentTable, COMBINATIONS, flags=flags or {}, environ=environ, cwd=cwd or Path.cwd()
+        Settings,
+        AgentTable,
+        () if client else COMBINATIONS,
+        flags=flags or {},
+        environ=environ,
+        cwd=cwd or Path.cwd(),
     )
     values._origins.update(origins)  # noqa: SLF001  # set here once, read through `origins`
     return values

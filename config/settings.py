@@ -153,7 +153,7 @@ class Settings(BaseSettings):
         float | None, BeforeValidator(off(parse_duration)), About("s", live=True), Accepts(f"{DURATION_FORM}; or off")
     ] = None
     """How long the journal of a finished conversation is kept after its last event; for ever when absent."""
-    quarantine_after: Annotated[Whole, About("recoveries", live=True), Field(ge=1)] = 5
+    quarantine_after: Annotated[Whole, About("recoveries"), Field(ge=1)] = 5
     """Recoveries without progress, ended by the daemon's death, after which a conversation is quarantined."""
 
     # Context
@@ -195,7 +195,8 @@ class Settings(BaseSettings):
     max_message_bytes: Annotated[Size, About("bytes", live=True), Field(ge=1)] = 1 << 20
     """Largest message taken."""
     max_result_bytes: Annotated[Size, About("bytes", live=True), Field(ge=1)] = 4 << 20
-    """Largest result of one agent; more is the permanent error `result_too_large`."""
+    """Largest result of one agent, plan of a planner, text of a synthesizer; more is the permanent error
+    `result_too_large`."""
 
     # Running
 

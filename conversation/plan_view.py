@@ -112,7 +112,7 @@ def _apply_to_node(event: Any, node: dict[str, Any]) -> None:
         case NodeSucceeded():
             node.update(status="succeeded", duration_ms=event.duration_ms, error=None, reason=None)
         case NodeFailed():
-            error = event.error.model_dump(include={"type", "error_class", "message"})
+            error = event.error.model_dump(by_alias=True, include={"type", "error_class", "message"})
             node.update(status="failed", error=error, reason=f"{event.error.type}: {event.error.message}")
         case NodeRetrying():
             node.update(status="backing_off", retry_at=rfc3339(event.due))

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.answers import problem_answer
 from gateway.doorway import Doorway
 from gateway.problems import Problem
+from gateway.target import origin_form
 from telemetry import exception_lines
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
@@ -36,6 +37,8 @@ class Gate:
             await self._app(scope, receive, send)
             return
         self._door.enter_loop()
+        if scope["path"][:1] != "/":
+            scope = origin_form(scope)
         if scope["method"] == "HEAD":
             # What GET would answer, by the same code; the server, which keeps its own scope, leaves the body out.
             scope = {**scope, "method": "GET", HEAD: True}

@@ -85,6 +85,9 @@ CODES: Final[dict[str, Code]] = {
         "`message_id` again, or cancel it.",
         retry_after=5.0,
     ),
+    "too_many_connections": Code(
+        503, "Too many clients are connected", "Close what is not used, or try later.", retry_after=1.0
+    ),
     "too_many_streams": Code(
         503, "Too many clients follow events", "Read the events as JSON, or try later.", retry_after=10.0
     ),

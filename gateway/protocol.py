@@ -16,6 +16,7 @@ import h11
 from pydantic_core import to_json
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from gateway.connections import Connections
 from gateway.problems import MEDIA_TYPE, Problem
 
 HEAD_TIMEOUT = 15.0
@@ -41,8 +42,13 @@ class HttpProtocol(H11Protocol):
     _look: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        """Begin to wait for a head."""
+        """Begin to wait for a head, unless there are too many already."""
         super().connection_made(transport)
+        if isinstance(self.server_state, Connections) and self.server_state.too_many:
+            self.server_state.refuse()
+            detail = f"{self.server_state.most} connections are open, which is all that are taken"
+            self._answer_at_once(Problem("too_many_connections", detail), b"Service Unavailable")
+            return
         self._deadline = self.loop.call_later(HEAD_TIMEOUT, self._too_slow)
 
     def data_received(self, data: bytes) -> None:
@@ -108,10 +114,13 @@ class HttpProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP."""
-        problem = Problem("invalid_body", msg)
-        headers = [("content-type", MEDIA_TYPE), ("connection", "close")]
+        self._answer_at_once(Problem("invalid_body", msg), b"Bad Request")
+
+    def _answer_at_once(self, problem: Problem, reason: bytes) -> None:
+        """Answer without a request that could be served, and close."""
+        headers = [("content-type", MEDIA_TYPE), ("connection", "close"), *problem.headers.items()]
         parts: tuple[Any, ...] = (
-            h11.Response(status_code=problem.status, headers=headers, reason=b"Bad Request"),
+            h11.Response(status_code=problem.status, headers=headers, reason=reason),
             h11.Data(data=to_json(problem.body())),
             h11.EndOfMessage(),
         )

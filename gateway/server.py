@@ -12,6 +12,7 @@ import uvicorn
 
 from gateway.access import is_loopback
 from gateway.app import create_app
+from gateway.connections import AT_ONCE, BACKLOG, Connections, Server, affordable
 from gateway.doorway import Doorway
 from gateway.ports import FrontDoor, HttpSettings, Log, silent
 from gateway.protocol import HttpProtocol
@@ -19,7 +20,6 @@ from gateway.protocol import HttpProtocol
 START_TIMEOUT = 10.0
 KEEP_ALIVE = 60
 """Seconds an idle connection is kept: longer than clients' pools keep theirs, so that they close first."""
-BACKLOG = 2048
 
 
 class HttpServer:
@@ -55,7 +55,7 @@ class HttpServer:
             stalled=stalled,
         )
         self._door: Doorway = self.app.state.door
-        self._server: uvicorn.Server | None = None
+        self._server: Server | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listening = threading.Event()
@@ -92,9 +92,9 @@ class HttpServer:
             server_header=False,
             proxy_headers=False,  # nothing here depends on the client's address
             timeout_keep_alive=KEEP_ALIVE,
-            backlog=BACKLOG,
+            backlog=AT_ONCE,
         )
-        self._server = uvicorn.Server(config)
+        self._server = Server(config, Connections(affordable(), self._door.log))
         self._thread = threading.Thread(target=self._run, args=(listener,), name="http", daemon=True)
         self._thread.start()
         if not self._listening.wait(START_TIMEOUT) or self._failure is not None:
@@ -135,7 +135,12 @@ class HttpServer:
 
     def stats(self) -> dict[str, int]:
         """Return the door's figures; names are those of the metrics."""
-        return self._door.stats()
+        connections = None if self._server is None else self._server.connections
+        return {
+            **self._door.stats(),
+            "http_connections": 0 if connections is None else len(connections.connections),
+            "http_connections_refused": 0 if connections is None else connections.refused,
+        }
 
     def _run(self, listener: socket.socket) -> None:
         try:

@@ -17,6 +17,8 @@ from messages.planning import DraftPlan
 from planning.contracts_planner import ContractsPlanner
 from planning.resolve import PlanLimits, resolve
 
+_MAX_BYTES: Final = 4 << 20
+"""Bytes of a plan as JSON, where nobody says otherwise."""
 _MOST_TOLD: Final = 5
 """Faults of a planner's answer that are named."""
 
@@ -25,6 +27,13 @@ class PlanUnreadable(Exception):
     """What a planner returned is no plan."""
 
     error_type = "invalid_plan"
+
+
+class PlanTooLarge(Exception):
+    """What a planner returned is larger than `max_result_bytes`."""
+
+    error_type = "result_too_large"
+    error_class = "permanent"
 
 
 class NothingLeft(Exception):
@@ -61,9 +70,10 @@ class Planner(Protocol):
 class FunctionPlanner:
     """A planner that is a function `(text, context) -> Plan`, sync or async; a dict of a plan's shape will do."""
 
-    def __init__(self, function: Callable[..., Any], registry: Registry) -> None:
+    def __init__(self, function: Callable[..., Any], registry: Registry, max_bytes: int) -> None:
         self._function = function
         self._registry = registry
+        self._max_bytes = max_bytes
 
     def plan(self, draft: DraftPlan) -> Any:
         """Ask the function."""
@@ -77,7 +87,7 @@ class FunctionPlanner:
             failed=draft.failed,
         )
         answer = self._function(draft.text, context)
-        return _later(answer) if inspect.isawaitable(answer) else as_plan(answer)
+        return _later(answer, self._max_bytes) if inspect.isawaitable(answer) else as_plan(answer, self._max_bytes)
 
 
 class ContractsAsPlanner:
@@ -94,19 +104,22 @@ class ContractsAsPlanner:
         return plan
 
 
-def load_planner(name: str, registry: Registry) -> Planner:
-    """Return the planner of that name. Raises `AgentDefinitionError`."""
+def load_planner(name: str, registry: Registry, max_bytes: int = _MAX_BYTES) -> Planner:
+    """Return the planner of that name, whose plans may have so many bytes. Raises `AgentDefinitionError`."""
     if name == "contracts":
         return ContractsAsPlanner(registry)
-    return FunctionPlanner(load_function(name, "planner"), registry)
+    return FunctionPlanner(load_function(name, "planner"), registry, max_bytes)
 
 
-def as_plan(answer: Any) -> Plan:
-    """Return what a planner answered as a plan. Raises `PlanUnreadable`."""
+def as_plan(answer: Any, max_bytes: int = _MAX_BYTES) -> Plan:
+    """Return what a planner answered as a plan. Raises `PlanUnreadable` or `PlanTooLarge`."""
     try:
         # A Plan too goes through JSON: what its inputs hold has been checked by nobody.
         plain = answer.model_dump() if isinstance(answer, Plan) else answer
-        return Plan.model_validate(from_json(to_json(plain), allow_inf_nan=False))
+        written = to_json(plain)
+        if len(written) > max_bytes:
+            raise PlanTooLarge(f"the planner's plan has {len(written)} bytes; at most {max_bytes} are taken")
+        return Plan.model_validate(from_json(written, allow_inf_nan=False))
     except (ValidationError, ValueError) as error:
         raise PlanUnreadable(f"the planner returned {type(answer).__name__}, which is no plan: {_why(error)}") from None
 
@@ -133,5 +146,5 @@ def resolve_draft(planner: Planner, draft: DraftPlan, registry: Registry, limits
     return checked_later(plan) if inspect.isawaitable(plan) else checked(plan)
 
 
-async def _later(answer: Any) -> Plan:
-    return as_plan(await answer)
+async def _later(answer: Any, max_bytes: int) -> Plan:
+    return as_plan(await answer, max_bytes)

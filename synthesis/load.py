@@ -18,6 +18,13 @@ class NotAText(TypeError):
     error_class = "permanent"
 
 
+class TextTooLarge(ValueError):
+    """A synthesizer's text is larger than `max_result_bytes`."""
+
+    error_type = "result_too_large"
+    error_class = "permanent"
+
+
 @dataclass(frozen=True, slots=True)
 class SynthesisContext:
     """What a synthesizer may know besides the message and the results."""
@@ -44,9 +51,10 @@ class Synthesizer(Protocol):
 class FunctionSynthesizer:
     """A synthesizer that is a function `(text, results, context) -> str`, sync or async."""
 
-    def __init__(self, function: Callable[..., Any], registry: Registry) -> None:
+    def __init__(self, function: Callable[..., Any], registry: Registry, max_bytes: int) -> None:
         self._function = function
         self._registry = registry
+        self._max_bytes = max_bytes
 
     def write(self, order: Synthesize) -> Any:
         """Ask the function; `results` are by node id."""
@@ -60,27 +68,29 @@ class FunctionSynthesizer:
             agents=self._registry.describe(),
         )
         answer = self._function(order.text, results, context)
-        return _later(answer) if hasattr(answer, "__await__") else _text(answer)
+        return _later(answer, self._max_bytes) if hasattr(answer, "__await__") else _text(answer, self._max_bytes)
 
 
-def load_synthesizer(name: str, registry: Registry) -> Synthesizer:
-    """Return the synthesizer of that name. Raises `AgentDefinitionError`."""
+def load_synthesizer(name: str, registry: Registry, max_bytes: int = 4 << 20) -> Synthesizer:
+    """Return the synthesizer of that name; a function's texts may have so many bytes. Raises `AgentDefinitionError`."""
     if name == "template":
         return TemplateSynthesizer(registry)
-    return FunctionSynthesizer(load_function(name, "synthesizer"), registry)
+    return FunctionSynthesizer(load_function(name, "synthesizer"), registry, max_bytes)
 
 
-def _text(answer: Any) -> str:
+def _text(answer: Any, max_bytes: int) -> str:
     if not isinstance(answer, str):
         raise NotAText(f"the synthesizer returned {type(answer).__name__}; a reply is a text")
     if not answer:
         raise NotAText("the synthesizer returned an empty text")
     try:
-        answer.encode()
+        size = len(answer.encode())
     except UnicodeEncodeError as error:
         raise NotAText(f"the synthesizer's text is not valid Unicode: {error}") from None
+    if size > max_bytes:
+        raise TextTooLarge(f"the synthesizer's text has {size} bytes; at most {max_bytes} are taken")
     return answer
 
 
-async def _later(answer: Any) -> str:
-    return _text(await answer)
+async def _later(answer: Any, max_bytes: int) -> str:
+    return _text(await answer, max_bytes)

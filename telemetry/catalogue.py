@@ -243,6 +243,9 @@ EVENTS: Final[dict[str, Event]] = {
     "cleaned_up": Event("debug", "Expired rows were deleted.", ("store", "rows")),
     # Doors
     "http_request": Event("info", "An HTTP request was answered.", ("method", "route", "status", "code")),
+    "connections_refused": Event(
+        "warning", "There are as many HTTP connections as can be afforded.", ("limit", "refused"), _NOTABLE
+    ),
     "redis_connected": Event(
         "info", "A link of the Redis door is up: inbox, pubsub or events.", ("address", "link", "reconnects"), _BOTH
     ),

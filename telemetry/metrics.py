@@ -123,6 +123,8 @@ GAUGES: Final[dict[str, tuple[str, str]]] = {
     "agent_threads_abandoned": ("Threads and tasks of an agent's calls given up that go on all the same.", "agent"),
     "timers": ("Timers running.", ""),
     "sse_clients": ("Clients that follow events.", ""),
+    "http_connections": ("Connections of HTTP clients.", ""),
+    "http_connections_refused": ("Connections of HTTP clients refused because of too many, since the start.", ""),
     "http_reads_waiting": ("Reads of HTTP clients that wait for a thread, those given up among them.", ""),
     "http_reads_refused": ("Reads of HTTP clients refused because too many waited, since the start.", ""),
     "draining": ("1 while the daemon stops.", ""),

@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "views": {"*"},
     "daemon": {"*"},
     "building": {"*"},
+    "figures": {"*"},
     "burial": {"messages", "actors", "gateway", "persistence"},
     "housekeeping": {"actors", "config", "persistence"},
     "trials": {"actors", "persistence", "supervision"},

@@ -17,6 +17,7 @@ import pytest
 from actors_support import DEADLINE, Log, wait_until
 from execution_support import descriptors, is_alive, pids_in, run, threads, took
 
+from actors.bounds import Bounds
 from actors.execution import Execution
 from actors.worker_process import ENVIRONMENT, WorkerDied, WorkerProcess
 from agents.decorator import spec_of
@@ -305,7 +306,7 @@ def test_a_process_that_answers_nonsense_is_killed(monkeypatch, tmp_path):
         "sys.stdin.read()\n"
     )
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    worker = WorkerProcess(spec_of(agents.add_process), max_bytes=100, output=print)
+    worker = WorkerProcess(spec_of(agents.add_process), bounds=Bounds(100), output=print)
     monkeypatch.undo()
     with pytest.raises(WorkerDied, match="no answer"):
         worker.wait_ready()

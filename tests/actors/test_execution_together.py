@@ -15,6 +15,7 @@ from actors.blocking_pool import PoolExhausted
 from actors.execution import Execution
 from agents.decorator import spec_of
 from agents.errors import AgentTimeout
+from messages.agent import NodeResult
 
 
 @pytest.fixture
@@ -95,6 +96,15 @@ def test_a_process_inherits_no_descriptors(execution, tmp_path):
         opened = run(execution, agents.worker, what="descriptors").outcome().result["open"]
     assert not [name for name in opened if "private" in name or "socket" in name]
     assert len([name for name in opened if name.startswith("pipe")]) <= 4
+
+
+@pytest.mark.parametrize("agent", [agents.double, agents.double_async, agents.double_process])
+def test_the_size_of_a_result_may_be_changed_while_agents_are_warm(execution, agent):
+    for most, fits in ((2, False), (10, True), (3, False)):
+        execution.bounds.result_bytes = most
+        outcome = run(execution, agent, x=1000).outcome()
+        assert isinstance(outcome, NodeResult) is fits, outcome
+        assert fits or "at most" in str(outcome)
 
 
 def test_stop_leaves_no_thread_and_no_process_of_any_call():

@@ -288,12 +288,14 @@ def test_a_wrong_token_is_77(orch, server, monkeypatch):
         server.configure(FakeSettings())
 
 
-def test_a_token_that_only_looks_looks_and_is_77_for_changes(orch, server, monkeypatch):
+@pytest.mark.parametrize("name", ["ORCHESTRATOR_API_TOKEN", "ORCHESTRATOR_READ_TOKEN"])
+def test_a_token_that_only_looks_looks_and_is_77_for_changes(orch, server, monkeypatch, name):
+    """Whoever has no other may call it either: a client's settings need not be enough for a daemon."""
     from pydantic import SecretStr
 
     server.configure(FakeSettings(api_token=SecretStr("right"), read_token=SecretStr("looks")))
     try:
-        monkeypatch.setenv("ORCHESTRATOR_API_TOKEN", "looks")
+        monkeypatch.setenv(name, "looks")
         assert orch("status").exit_code == 0
         refused = orch("cancel", "c1")
         assert refused.exit_code == 77

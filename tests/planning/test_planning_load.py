@@ -13,7 +13,7 @@ from planning_agents import shop
 from agents.errors import AgentDefinitionError
 from messages.plan import Plan, ResolvedPlan
 from messages.planning import DraftPlan
-from planning.load import PlanUnreadable, as_plan, load_planner, resolve_draft
+from planning.load import PlanTooLarge, PlanUnreadable, as_plan, load_planner, resolve_draft
 from planning.resolve import InvalidPlan, PlanLimits
 
 SHOP = shop()
@@ -50,8 +50,9 @@ def planners(monkeypatch):
     monkeypatch.setitem(sys.modules, "some_planners", made)
 
 
-def outcome(name):
-    found = resolve_draft(load_planner(name, SHOP), DRAFT, SHOP, PlanLimits())
+def outcome(planner):
+    made = load_planner(planner, SHOP) if isinstance(planner, str) else planner
+    found = resolve_draft(made, DRAFT, SHOP, PlanLimits())
     return asyncio.run(found) if asyncio.iscoroutine(found) else found
 
 
@@ -86,6 +87,14 @@ def test_what_is_wrong_with_an_answer_is_said_in_words_fit_for_a_reply(answer, w
         as_plan(answer)
     assert words in str(refused.value)
     assert "http" not in str(refused.value) and "input_value" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["blocking", "later"])
+def test_a_plan_larger_than_it_may_be_is_a_permanent_error(name):
+    planner = load_planner(f"some_planners:{name}", SHOP, max_bytes=20)
+    with pytest.raises(PlanTooLarge, match="bytes; at most 20 are taken") as refused:
+        outcome(planner)
+    assert (refused.value.error_type, refused.value.error_class) == ("result_too_large", "permanent")
 
 
 def test_a_plan_of_unknown_agents_is_refused():

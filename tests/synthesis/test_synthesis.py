@@ -16,7 +16,7 @@ from agents.errors import AgentDefinitionError
 from agents.registry import Registry
 from messages.events import Missing
 from messages.synthesis import Outcome, Synthesize
-from synthesis.load import NotAText, load_synthesizer
+from synthesis.load import NotAText, TextTooLarge, load_synthesizer
 from synthesis.template import MissingField, TemplateSynthesizer, fill, show
 
 
@@ -143,7 +143,7 @@ def load(monkeypatch):
 
     vars(made).update(blocking=blocking, later=later, later_wrong=later_wrong, wrong=lambda *_: None, number=5)
     monkeypatch.setitem(sys.modules, "some_writers", made)
-    return lambda name: load_synthesizer(name, Registry([make_spec(stock_level, {})]))
+    return lambda name, **more: load_synthesizer(name, Registry([make_spec(stock_level, {})]), **more)
 
 
 def test_template_is_the_default(load):
@@ -162,6 +162,18 @@ def test_a_reply_that_is_no_text_is_a_permanent_error(load):
     assert caught.value.error_class == "permanent"
     with pytest.raises(NotAText, match="returned int"):
         asyncio.run(load("some_writers:later_wrong").write(order()))
+
+
+def test_a_text_larger_than_it_may_be_is_a_permanent_error(load):
+    """In bytes, not characters; what is just as large as it may be is taken."""
+    given = order(outcome("ü"))
+    written = load("some_writers:blocking", max_bytes=21).write(given)
+    assert len(written.encode()) == 21 > len(written)
+    with pytest.raises(TextTooLarge, match="has 21 bytes; at most 20 are taken") as caught:
+        load("some_writers:blocking", max_bytes=20).write(given)
+    assert (caught.value.error_type, caught.value.error_class) == ("result_too_large", "permanent")
+    with pytest.raises(TextTooLarge):
+        asyncio.run(load("some_writers:later", max_bytes=20).write(given))
 
 
 @pytest.mark.parametrize("name", ["templates", "nowhere:x", "some_writers:nope", "some_writers:number"])

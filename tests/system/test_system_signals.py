@@ -88,6 +88,23 @@ def test_a_reload_with_a_bad_file_keeps_the_old_settings_and_names_what_is_wrong
         assert (refused.status_code, refused.json()["code"]) == (400, "invalid_plan")
 
 
+def test_a_reload_changes_how_large_a_result_may_be(make_daemon):
+    daemon = make_daemon(log_level="INFO")
+    file = daemon.directory / "orchestrator.toml"
+    file.write_text("")
+    daemon.start()
+    with daemon.client() as client:
+        assert client.send("c", "go", plan={"nodes": [node("a", "wait")]}, wait=10)["status"] == "completed"
+        file.write_text("max_result_bytes = 1\n")
+        daemon.signal(signal.SIGHUP)
+        assert '"max_result_bytes"' in daemon.wait_for("config_reloaded").string
+        assert client.send("c", "go", plan={"nodes": [node("a", "wait")]}, wait=10)["status"] == "failed"
+        (failed,) = [event for event in client.events("c") if event["type"] == "node.failed"]
+        assert failed["error"]["type"] == "result_too_large"
+        (shown,) = httpx2.get(f"{daemon.url}/api/v1/conversations/c/plan", trust_env=False).json()["nodes"]
+        assert (shown["error"]["type"], shown["error"]["class"]) == ("result_too_large", "permanent")
+
+
 @pytest.mark.parametrize(
     ("harm", "named"), [(Path.unlink, "is not there any more"), (lambda file: file.write_text(""), "api_token")]
 )
