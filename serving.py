@@ -90,12 +90,13 @@ def calm_collector() -> None:
     """Let the garbage collector look less often, and never at what was loaded at start: a fifth more requests.
 
     Measured at 256 requests at once. What a request leaves behind is freed by counting references; the collector only
-    finds cycles, and there are few. What outlives one look is looked at once more after ten, not fifty: all stand still
-    meanwhile, a quarter of a second and not more than one.
+    finds cycles, and a conversation leaves none (`test_conversation_forgotten.py`). What outlives one look is looked at
+    once more after ten, not fifty: all stand still meanwhile, a quarter of a second and not more than one. What is
+    older is looked at after twenty of these.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 10, 100)
+    gc.set_threshold(50_000, 10, 20)
 
 
 def explain_failure(error: Exception) -> tuple[int, str] | None:

@@ -189,6 +189,7 @@ class BlockingPool:
             os._exit(0)  # the agent forked and both came back: this copy has nobody to tell, and nothing to do
         stay = self._release(thread, job)
         job.done(outcome)
+        del outcome  # an error knows this very frame: a circle, which would wait for the collector
         return stay
 
     def _release(self, thread: threading.Thread, job: Job) -> bool:

@@ -74,6 +74,7 @@ class Call:
         if self._close():
             self._stop_work()
             self._free_place(None)
+            self._let_go()
 
     # For those who run it
 
@@ -92,14 +93,15 @@ class Call:
         if self._close():
             self._free_place(outcome)
             self._done(outcome)
+            self._let_go()
         else:
             self._late(outcome)
 
     def when_stopped(self, stop: Callable[[], None]) -> None:
         """Call `stop` when the work is to be stopped, at once if the call is over. The last one given counts."""
         with self._lock:
-            self._stop = stop
             if not self.over:
+                self._stop = stop
                 return
         stop()
 
@@ -133,6 +135,7 @@ class Call:
             outcome = AgentTimeout(f"no result within {self.timeout:g} s")
             self._free_place(outcome)
             self._done(outcome)
+            self._let_go()
 
     def _close(self) -> bool:
         """Claim the right to say how it ended."""
@@ -150,6 +153,11 @@ class Call:
             self._judge(outcome)
         if self._leave is not None:
             self._leave()
+
+    def _let_go(self) -> None:
+        # They refer to this call in turn: a circle, which would wait for the collector.
+        with self._lock:
+            self._stop = self._leave = self._judge = None
 
     def _stop_work(self) -> None:
         with self._lock:

@@ -167,6 +167,7 @@ class EventLoop:
         self._tasks.discard(task)
         self.stubborn.discard(task)
         done(outcome)
+        del outcome  # an error knows this very frame: a circle, which would wait for the collector
 
     async def _end(self, left: list[str], seconds: float) -> None:
         loop = asyncio.get_running_loop()

@@ -198,7 +198,7 @@ class Mailbox:
         """Give all messages, and every later one, to `sink`."""
         with self._lock:
             self._owner = sink
-            self._schedule = self._empty_into_sink
+            self._schedule = None
             self._sink = sink
             self._claimed = True
         self._empty_into_sink(sink)
@@ -224,6 +224,8 @@ class Mailbox:
                     return
 
     def _wake(self) -> None:
-        schedule = self._schedule
+        schedule, sink = self._schedule, self._sink
         if schedule is not None:
             schedule(self._owner)
+        elif sink is not None:
+            self._empty_into_sink(sink)

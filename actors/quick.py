@@ -195,8 +195,9 @@ class Batch:
             self._tell(QuickEnded(ready))
 
     def slow(self) -> None:
-        """Tell what has not ended by now."""
+        """Tell what has not ended by now; whoever is told has it from now on."""
         calls = [call for call in self.calls if not call.over]
+        self.calls = []  # as in `flush`
         if calls:
             self._tell(QuickSlow(calls))
 

@@ -61,9 +61,10 @@ class QuickHost:
 
     def begin_quick(self, batch: Batch) -> None:
         """Make a task of each attempt, on the loop."""
+        calls = batch.calls  # handed over, when the loop comes to them late, they have to be begun all the same
 
         def begin() -> None:
-            for call in batch.calls:
+            for call in calls:
                 if not call.over:
                     self._begin_quick(call, batch)
             self._loop.soon(batch.flush)

@@ -260,11 +260,15 @@ class Children:
                 self._adopt(record)
 
     def abandon(self) -> None:
-        """Give up what has no actor: this life of the supervisor is over, and nobody waits for it any more."""
+        """Give up what has no actor: this life of the supervisor is over, and nobody waits for it any more.
+
+        Nothing may be asked of these children any more: they let go of their owner, so that it is freed at once.
+        """
         for name, record in list(self._working.items()):
             if record.quick is not None:
                 record.quick.abandon()
                 del self._working[name]
+        del self._owner, self._tell
 
     def _quick(self, call: QuickCall) -> _Record | None:
         """Return the record of a call that has no actor yet."""

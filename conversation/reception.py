@@ -114,9 +114,11 @@ class Reception:
             self._older_ids = True
 
     def close(self, refused: Refused) -> None:
-        """Tell everybody who waits that they were not served."""
+        """Tell everybody who waits that they were not served; nothing may be asked of it any more."""
         unserved = [submit for submit in (self._serving, self._looking, *self._waiting) if submit is not None]
         self._waiting, self._looking, self._serving = [], None, None
+        # What refers to each other in a circle stays in memory until the collector looks, which it does seldom.
+        del self._desk
         for submit in unserved:
             submit.answer(refused)
 
