@@ -38,3 +38,15 @@ def test_every_test_that_a_page_names_is_there(page):
             assert file in TESTS, f"there is no {file}"
         if test:
             assert f"def {test}(" in TESTS[here], f"{here} has no {test}"
+
+
+def test_what_is_to_be_watched_is_a_metric():
+    """An alert on a name that nothing exports never rings."""
+    [watched] = re.findall(
+        r"## What to watch\n(.*?)\n## ", (ROOT / "docs/operations.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    conditions = " ".join(line.split(" | ")[0] for line in watched.splitlines())
+    names = set(re.findall(r"orchestrator_\w+", conditions))
+    known = set(re.findall(r"^\| `(\w+)`", (ROOT / "docs/logs.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert len(names) > 10
+    assert names - {"orchestrator_process_start_time_seconds"} <= known
