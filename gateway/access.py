@@ -7,6 +7,7 @@ other sites, which a browser on this machine would carry past the loopback addre
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from hmac import compare_digest
 from ipaddress import ip_address
 from typing import Literal
@@ -114,6 +115,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+@lru_cache(maxsize=256)  # clients name the same few, request after request
 def _host_name(host: str) -> str | None:
     try:
         parts = urlsplit(f"//{host}")

@@ -49,7 +49,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.door = door
-    for routes in (probe_routes, message_routes, conversation_routes, event_routes, operator_routes):
+    for routes in (message_routes, conversation_routes, event_routes, operator_routes, probe_routes):
         app.include_router(routes(door))
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _path_error)

@@ -63,11 +63,12 @@ def decode_object(body: bytes, *, max_bytes: int) -> dict[str, Any]:
     first = body.lstrip(b" \t\r\n")[:1]
     if first == b"{":
         fields = _decode_json(body)
+        _check_shape(fields, escaped=b"\\u" in body)
     elif first and (0x80 <= first[0] <= 0x8F or first[0] in (0xDE, 0xDF)):
         fields = _decode_msgpack(body)
+        _check_shape(fields, escaped=False)
     else:
         raise WireError("invalid_body", "the message must be one JSON object, or one msgpack map")
-    _check_shape(fields)
     return fields
 
 
@@ -147,40 +148,47 @@ def _refuse_extension(code: int, _data: bytes) -> Any:
     raise WireError("invalid_body", f"msgpack extension type {code} is not taken; use plain values")
 
 
-def _check_shape(value: Any) -> None:
+def _check_shape(value: dict[str, Any], *, escaped: bool) -> None:
+    """Raise for what cannot be stored. `escaped`: texts may hold half a surrogate pair, which only escapes can say."""
     items = 0
-    level = [value]
+    level: list[Any] = [value]
     for depth in range(MAX_DEPTH + 2):
         if not level:
             return
         if depth > MAX_DEPTH:
             break
         below: list[Any] = []
+        items += len(level)
         for part in level:
-            items += 1
-            if isinstance(part, dict):
-                below.extend(part.keys())
-                below.extend(part.values())
-            elif isinstance(part, list):
-                below.extend(part)
-            else:
-                _check_scalar(part)
+            kind = type(part)  # decoders make no subclasses
+            if kind is str:
+                if escaped:
+                    _check_text(part)
+            elif kind is dict:
+                below += part
+                below += part.values()
+            elif kind is list:
+                below += part
+            elif kind is float or kind is bytes:
+                _check_storable(part)
         if items + len(below) > MAX_ITEMS:
             raise WireError("too_large", f"more than {MAX_ITEMS} values in one message")
         level = below
     raise WireError("invalid_body", f"nested deeper than {MAX_DEPTH} levels")
 
 
-def _check_scalar(value: Any) -> None:
-    if isinstance(value, str):
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise WireError("invalid_body", "a text holds a lone surrogate, which is not valid Unicode") from None
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise WireError("invalid_body", f"{value} is not a number that can be stored")
-    elif isinstance(value, bytes):
+def _check_text(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise WireError("invalid_body", "a text holds a lone surrogate, which is not valid Unicode") from None
+
+
+def _check_storable(value: float | bytes) -> None:
+    if isinstance(value, bytes):
         raise WireError("invalid_body", "binary values are not taken; send text")
+    if not math.isfinite(value):
+        raise WireError("invalid_body", f"{value} is not a number that can be stored")
 
 
 def _closest(errors: list[Any]) -> Any:

@@ -57,10 +57,9 @@ class TestPubSub:
             redis.publish("orch:inject", msgpack.packb({**HELLO, "text": "as msgpack"}))
             redis.publish("orch:inject:c:2.x-y", "as text")
             redis.publish("orch:inject:c1", body("on its own channel"))
-            until(lambda: len(at.router.submitted) == 4, "all four")
+            until(lambda: at.door.status()["pubsub"]["accepted"] == 4, "all four")
             assert sorted(at.router.texts) == ["as JSON", "as msgpack", "as text", "on its own channel"]
             assert at.router.submitted[2].conversation_id == "c:2.x-y"
-            assert at.door.status()["pubsub"]["accepted"] == 4
             assert not at.letters
 
     def test_what_is_refused_becomes_a_dead_letter_and_is_answered_on_the_events_channel(self, server, redis):
@@ -161,11 +160,11 @@ class TestStream:
         monkeypatch.setattr(redis_inbox, "MAX_LOADED", 8)
         router = QuickRouter(refusals={"a0": [FULL] * 4, "a3": [FULL] * 2})
         with opened(server, router) as at:
+            pipeline = redis.pipeline()  # or the first may be taken before the other one is there
             for number in range(30):
-                redis.xadd("orch:inbox", {"message": body(f"a{number}", "a")})
-            redis.xadd("orch:inbox", {"message": body("b", "b")})
-            until(lambda: "b" in router.texts, "the other conversation")
-            assert "a0" not in router.texts
+                pipeline.xadd("orch:inbox", {"message": body(f"a{number}", "a")})
+            pipeline.xadd("orch:inbox", {"message": body("b", "b")})
+            pipeline.execute()
             until(at.settled, "settled")
             assert router.texts == ["b", *[f"a{number}" for number in range(30)]]
             assert not at.letters
@@ -240,7 +239,7 @@ class TestStream:
             redis.xadd("orch:inbox", {"message": body(str(number))})
         redis.xreadgroup("orchestrator", "dead", {"orch:inbox": ">"}, count=290)
         with opened(server) as at:
-            until(at.settled, "settled", 5)
+            until(at.settled, "settled", 20)
             assert at.router.texts == [str(number) for number in range(300)]
 
     def test_a_message_the_daemon_never_answers_is_asked_again(self, server, redis, monkeypatch):
@@ -345,7 +344,9 @@ def test_5000_random_and_mutated_messages_are_all_counted_and_nothing_breaks(ser
         status = at.door.status()
         until(lambda: sum(at.door.status()["pubsub"][key] for key in ("accepted", "refused")) == sent, "all answered")
         assert status["inbox"]["received"] == status["inbox"]["accepted"] + status["inbox"]["refused"] == sent
-        assert len(at.letters) == at.door.status()["inbox"]["refused"] + at.door.status()["pubsub"]["refused"]
+        refused = status["inbox"]["refused"] + at.door.status()["pubsub"]["refused"]
+        until(lambda: len(at.letters) >= refused, "the last one is counted before it is kept")
+        assert len(at.letters) == refused
         assert min(status["inbox"]["accepted"], status["inbox"]["refused"]) > 200
         assert not at.names("redis_lost")
         assert status["connected"]

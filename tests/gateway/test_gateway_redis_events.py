@@ -89,7 +89,12 @@ def test_events_gather_until_a_reply_to_somebody_who_asked_over_redis(server, re
         at.router.feed.publish([_reply("http", 2)])
         assert redis.publish("orch:inject:here", "hello") == 1
         redis.xadd("orch:inbox", {"message": '{"type":"user_message","conversation_id":"there","text":"hello"}'})
-        until(lambda: {"here", "there"} <= {message.conversation_id for message in at.router.submitted}, "both")
+
+        def journaled(conversation_id: str) -> int:
+            with at.router.lock:  # what is journaled by then is handed over as well
+                return at.router.seq(conversation_id)
+
+        until(lambda: journaled("here") and journaled("there"), "both")
         begun = at.router.seq("here")
         at.router.feed.publish([_reply("here", begun + 1)])
         until(lambda: logged(redis, "here") == list(range(1, begun + 2)), "the reply over pub/sub")
@@ -132,7 +137,7 @@ def test_events_of_an_outage_are_caught_up_from_the_journal(server, redis):
             for number in range(5):
                 at.router.tick(f"c{number}")
             at.router.progress("c1", "lost")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
         until(lambda: not at.door.connected, "noticed")
         at.router.progress("c1", "lost")
         server.start()
@@ -140,7 +145,7 @@ def test_events_of_an_outage_are_caught_up_from_the_journal(server, redis):
             at.router.tick("c1")
         until(lambda: all(whole(redis, at.router, f"c{n}") for n in range(5)), "caught up")
         assert at.door.status()["events"]["dropped"] >= 1
-        assert at.door.status()["events"]["caught_up"] > 0
+        until(lambda: at.door.status()["events"]["caught_up"], "that is counted a moment later")
 
 
 def test_what_overflows_is_caught_up_too(server, redis, monkeypatch):

@@ -95,7 +95,7 @@ def test_a_repetition_gets_the_first_ones_result(http, router):
 
 def test_many_repetitions_at_once_get_one_answer(http, router):
     joins = [in_background(http.post, f"{MESSAGES}?wait=10", json={"text": "x", "message_id": "m"}) for _ in range(20)]
-    until(lambda: len(router.submitted) == 20)
+    until(lambda: len(router.submitted) == 20 and router.seq("c1") == 1)
     router.reply("c1", "once")
     assert {join().json()["text"] for join in joins} == {"once"}
     assert router.seq("c1") == 2
@@ -106,7 +106,7 @@ def test_a_stopping_server_answers_those_who_wait(router):
     own.start()
     with httpx2.Client(base_url=own.url, trust_env=False) as client:
         join = in_background(client.post, f"{MESSAGES}?wait=60", json={"text": "x"}, timeout=20)
-        until(lambda: router.feed.stats()["listeners"] == 1)
+        until(lambda: router.feed.stats()["listeners"] == 1 and router.seq("c1") == 1)
         own.stop(5.0)
         assert join().status_code == 202
 

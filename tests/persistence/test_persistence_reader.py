@@ -154,8 +154,8 @@ def test_stop_waits_no_longer_than_asked_in_all(store):
         reader.submit(hang, done=lambda _: None)
     begun.wait(4)
     began = time.monotonic()
-    assert not reader.stop(0.4)
-    assert time.monotonic() - began < 1.5, "each thread had the whole time"
+    assert not reader.stop(1.0)
+    assert time.monotonic() - began < 3.5, "each thread had the whole time"
     release.set()
     assert reader.stop(SOON)
 

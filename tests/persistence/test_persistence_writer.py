@@ -319,7 +319,8 @@ def second_commit(store, writer, *rows):
 METRIC = MetricRow(1, "m", 1.0, "s")
 
 
-def test_a_commit_that_somebody_waits_for_carries_no_rows_that_have_time(store, writer):
+def test_a_commit_that_somebody_waits_for_carries_no_rows_that_have_time(store, writer, monkeypatch):
+    monkeypatch.setattr(writer_intake, "_ROWS_WAIT", 60.0)
     assert second_commit(store, writer, *[METRIC] * 50) == 0
     assert writer.stop(SOON)
     assert len(store.data.metrics) == 50
@@ -340,14 +341,14 @@ def test_a_dead_letter_rides_along_at_once_and_takes_the_other_rows_with_it(stor
 
 
 def test_rows_wait_for_company_before_they_get_a_commit_of_their_own(store, monkeypatch):
-    monkeypatch.setattr(writer_intake, "_ROWS_WAIT", 0.2)
+    monkeypatch.setattr(writer_intake, "_ROWS_WAIT", 0.8)
     writer = Writer(store)
     writer.start()
     began = time.monotonic()
     for _ in range(3):
         writer.submit_row(MetricRow(1, "m", 1.0, "s"))
     store.wait_for_a_commit()
-    assert time.monotonic() - began >= 0.2
+    assert time.monotonic() - began >= 0.8
     assert writer.stop(SOON)
     assert store.batches == [()]
     assert len(store.data.metrics) == 3
@@ -480,9 +481,11 @@ class TestDeadLetters:
         assert (figures["letter_bytes"], figures["rows_dropped"]) == (350, 1)
         away.clear()
         assert kept.wait(4) == [True] * 4
+        until_room(writer)
         assert len(store.dead_letters(after=0, limit=9)) == 4
         assert writer.submit_row(self.letter(350), kept)
         assert kept.wait(1)[-1] is True
+        until_room(writer)
         assert writer.submit_row(self.letter(1), Outcomes())
 
     def test_letters_the_store_cannot_take_leave_their_room(self, store, writer, monkeypatch):

@@ -31,7 +31,7 @@ def server() -> Iterator[Any]:
 def redis(server: Any) -> Iterator[tuple[Any, RedisStore]]:
     client = server.client()
     client.flushall()
-    store = RedisStore(f"{server.url}?socket_timeout=0.5")
+    store = RedisStore(f"{server.url}?socket_timeout=2")
     store.open("test")
     yield client, store
     server.thaw()
@@ -89,7 +89,7 @@ def test_a_batch_larger_than_any_buffer_is_given_up_in_time_when_the_server_free
     began = time.monotonic()
     with pytest.raises(StoreUnavailable, match="Timeout"):
         store.commit([large])
-    assert 0.4 < time.monotonic() - began < 3
+    assert 1.9 < time.monotonic() - began < 8
     server.thaw()
     commit(store, large)
     assert [len(row.body) for row in store.entries("c1", after=0, limit=9)] == [8 << 20]

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ledger_agents import LET_GO, LISTENING
+
 from gateway.client import DaemonClient, Unreachable
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +37,8 @@ class DaemonProcess:
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._said: list[str] = []
+        self._silent = False
+        """It has said its last: whatever it said has been heard."""
         self._heard = threading.Condition()
 
     def start(self) -> DaemonProcess:
@@ -52,6 +56,8 @@ class DaemonProcess:
             **self.environment,
         }
         self._said.clear()
+        self._silent = False
+        self._listening.unlink(missing_ok=True)
         self._process = subprocess.Popen(
             [sys.executable, *self.program],
             cwd=self.directory,
@@ -63,7 +69,16 @@ class DaemonProcess:
         threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
         line = self.wait_for(r"listening on http://127\.0\.0\.1:(\d+)")
         self._port = int(line.group(1))
+        self._listening.touch()
         return self
+
+    @property
+    def _listening(self) -> Path:
+        return self.ledger.with_name(LISTENING)
+
+    def let_go(self) -> None:
+        """Let agents end that are held."""
+        self.ledger.with_name(LET_GO).touch()
 
     def wait_for(self, pattern: str, timeout: float = START) -> re.Match[str]:
         """Return the first match in what the daemon says on stderr."""
@@ -76,7 +91,7 @@ class DaemonProcess:
                         return match
                 seen = len(self._said)
                 left = deadline - time.monotonic()
-                if left <= 0 or (self.ended and not self._heard.wait(0.5)):
+                if left <= 0 or (self._silent and self.ended):
                     raise AssertionError(f"{pattern!r} was not said:\n" + "".join(self._said[-30:]))
                 self._heard.wait(min(left, 0.5))
 
@@ -125,10 +140,13 @@ class DaemonProcess:
             for line in process.stderr:
                 log.write(line)
                 with self._heard:
-                    self._said.append(line.decode("utf-8", "replace"))
-                    self._heard.notify_all()
+                    if self._process is process:  # else these are the last words of the one before
+                        self._said.append(line.decode("utf-8", "replace"))
+                        self._heard.notify_all()
         with self._heard:
-            self._heard.notify_all()
+            if self._process is process:
+                self._silent = True
+                self._heard.notify_all()
 
 
 def eventually(look: Any, what: str, timeout: float = 30.0) -> Any:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ledger_agents import wait, work
+from ledger_agents import held, wait, work
 
 from workflow import decide
 
-__all__ = ["wait", "work"]
+__all__ = ["held", "wait", "work"]
 
 _recovered = decide.HANDLERS["recovered"]
 

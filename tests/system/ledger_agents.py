@@ -11,6 +11,16 @@ from typing import Any
 
 from agents import Context, agent
 
+LISTENING = "listening"
+"""A file beside the ledger: who started the daemon has heard that it listens."""
+LET_GO = "let-go"
+"""A file beside the ledger: what is held may end."""
+
+
+def is_there(name: str) -> bool:
+    """Return whether there is such a file beside the ledger."""
+    return Path(os.environ["LEDGER"]).with_name(name).exists()
+
 
 def note(ctx: Context, what: str) -> None:
     """Append one line, whole or not at all, and be sure it is there."""
@@ -40,6 +50,17 @@ def work(ctx: Context, seconds: float = 0.05, value: str = "v") -> dict[str, Any
 async def wait(ctx: Context, seconds: float = 0.05, value: str = "v") -> dict[str, Any]:
     """Work for a while on the event loop."""
     note(ctx, "start")
+    await asyncio.sleep(seconds)
+    note(ctx, "end")
+    return {"value": value, "node": ctx.node_id}
+
+
+@agent(timeout=100)
+async def held(ctx: Context, seconds: float = 0.0, value: str = "v") -> dict[str, Any]:
+    """Work until the test lets it go, then for a while: however long the test takes, it is at work."""
+    note(ctx, "start")
+    while not is_there(LET_GO):  # noqa: ASYNC110  # it is another process that says so
+        await asyncio.sleep(0.01)
     await asyncio.sleep(seconds)
     note(ctx, "end")
     return {"value": value, "node": ctx.node_id}
@@ -86,7 +107,9 @@ def killed() -> str:
 
 @agent
 def fatal() -> str:
-    """End the daemon."""
+    """End the daemon, but not before it listens: who starts it waits for that, on a busy machine too."""
+    while not is_there(LISTENING):
+        time.sleep(0.01)
     time.sleep(0.5)
     os._exit(9)
 

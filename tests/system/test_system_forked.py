@@ -72,7 +72,7 @@ def test_a_killed_daemon_is_followed_by_the_next_although_a_copy_of_it_lives(dae
         try:
             daemon.kill()
             os.kill(copy, 0)  # it lives
-            waiting.settimeout(5)
+            waiting.settimeout(10)
             while waiting.recv(1000):  # the rest of its answer, and then the end
                 continue
             daemon.start()

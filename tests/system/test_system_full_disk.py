@@ -44,12 +44,14 @@ def test_on_a_full_disk_nothing_is_lost_or_doubled_and_it_goes_on_when_there_is_
     with daemon.client() as client:
         client.send("before", "go", plan=diamond("wait", 0.01), message_id="m")
         eventually(lambda: kinds(client, "before")["reply.sent"] == 1, "the first reply")
-        client.send("running", "go", plan=diamond("wait", 0.5), message_id="m")
+        client.send("running", "go", plan=diamond("held", 0.0), message_id="m")
         eventually(lambda: of_running(daemon, "start") == 3, "its first agents are at work")
         with full_disk(daemon):
             unsure = post(daemon, "unsure", LARGE)
             assert (unsure.status_code, unsure.json()["code"]) == (503, "store_unavailable")
             assert unsure.json()["outcome"] == "unknown"
+            daemon.let_go()
+            eventually(lambda: of_running(daemon, "end") == 3, "its first nodes are done, and that waits to be written")
             refused = post(daemon, "refused", "go")
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
             assert refused.json()["detail"].startswith("the store takes no writes now: ")
@@ -58,7 +60,7 @@ def test_on_a_full_disk_nothing_is_lost_or_doubled_and_it_goes_on_when_there_is_
             assert ready["status"] == "not_ready"
             assert REASON in ready["checks"]["store"]["detail"]
             assert kinds(client, "before")["reply.sent"] == 1, "it is read as ever"
-            assert of_running(daemon, "end") == 3, "its first nodes are done, and that waits to be written"
+            assert of_running(daemon, "end") == 3, "the last one waits for them"
             assert kinds(client, "running")["reply.sent"] == 0
             assert daemon.wait_for("store_unavailable")
         again = eventually(lambda: accepted(post(daemon, "unsure", LARGE)), "the repetition is accepted")

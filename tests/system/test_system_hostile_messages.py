@@ -83,7 +83,7 @@ def test_hostile_messages_over_every_door_are_answered_and_neither_break_nor_slo
         until(lambda: redis.xlen("orch:inbox") == 0, "settled", 30)
         after = statistics.median(asked(daemon) for _ in range(9))
         record_property("good message ms", (round(before * 1e3, 1), round(after * 1e3, 1)))
-        assert after < before * 5 + 0.2
+        assert after < before * 5 + 0.5
         log = daemon.log.read_text(encoding="utf-8")
         assert "Traceback" not in log
         assert '"actor_crashed"' not in log

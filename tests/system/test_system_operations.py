@@ -103,7 +103,7 @@ def test_each_question_has_answers_after_ordinary_work(settings: Settings) -> No
         daemon.telemetry.flush(5.0)
         deadline = threading.Event()
         for question in QUESTIONS:
-            for _ in range(200):  # rows of the log tables ride along with a commit of the next second
+            for _ in range(1_000):  # rows of the log tables ride along with a commit of the next second
                 if ask(settings, question):
                     break
                 deadline.wait(0.02)

@@ -152,9 +152,13 @@ def test_a_daemon_serves_http_while_redis_is_away_and_says_so(make_daemon, serve
         eventually(lambda: not get(daemon, "/readyz").json()["checks"]["redis"]["ok"], "noticed")
         assert get(daemon, "/readyz").status_code == 200
         client.send("c", "go", plan=PLAN, wait=10)
-        status = get(daemon, "/api/v1/status").json()["redis"]
-        assert not status["connected"]
-        assert "ConnectionError" in status["events"]["last_error"]
+
+        def status():
+            return get(daemon, "/api/v1/status").json()["redis"]
+
+        assert not status()["connected"]
+        # One link that is away makes the door so; each notices by itself.
+        eventually(lambda: "ConnectionError" in (status()["events"]["last_error"] or ""), "the events' link noticed")
         assert b"orchestrator_redis_up 0.0" in get(daemon, "/metrics").content
         server.start()
         began = time.monotonic()
@@ -180,7 +184,8 @@ def test_the_links_are_actors_that_say_their_state_and_are_restarted_by_their_pa
 
     eventually(connected, "connected")
     assert set(rows()) == {"/doors", "/doors/redis", *links}
-    assert all(rows()[path]["current"] is None for path in links)
+    # A link is connected a moment before its actor has heard of it.
+    eventually(lambda: all(rows()[path]["current"] is None for path in links), "nothing to wait for")
     with daemon.client() as client:
         client.restart("/doors/redis/inbox")
         eventually(lambda: rows()["/doors/redis/inbox"]["restarts"] == 1, "restarted")
@@ -230,16 +235,17 @@ def test_a_daemon_starts_without_redis_and_stops_in_time(make_daemon, server):
     assert get(daemon, "/readyz").status_code == 200
     began = time.monotonic()
     assert daemon.stop() == DONE
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
 
 
 def test_a_draining_daemon_leaves_the_stream_to_the_next_one(make_daemon, server, redis):
-    daemon = make_daemon(redis_url=server.url, drain_timeout="3").start()
+    daemon = make_daemon(redis_url=server.url, drain_timeout="30").start()
     with daemon.client() as client:
-        client.send("long", "go", plan={"nodes": [node("a", "wait", seconds=1.0)]})
+        client.send("long", "go", plan={"nodes": [node("a", "held")]})
         daemon.signal(15)
         eventually(lambda: get(daemon, "/readyz").json()["status"] == "draining", "draining")
         redis.xadd("orch:inbox", {"message": message("late")})
+        daemon.let_go()
     assert daemon.wait() == DONE
     assert redis.xlen("orch:inbox") == 1
     assert log_of(redis, "long")[-2]["type"] == "reply.sent"
@@ -275,13 +281,14 @@ def test_a_message_refused_over_redis_is_sent_again_by_hand_once_it_can_be_taken
     """It is refused while the conversation is busy; a person sends it again from its dead letter."""
     daemon = make_daemon(redis_url=server.url, log_level="INFO").start()
     with daemon.client() as client:
-        client.send("c", "first", plan={"nodes": [node("a", "wait", seconds=1.0)]})
+        client.send("c", "first", plan={"nodes": [node("a", "held")]})
         redis.xadd("orch:inbox", {"message": message("c", text="second", message_id="m2", busy_policy="reject")})
         (letter,) = eventually(lambda: list(client.dead_letters()), "a dead letter")
         assert "conversation_busy" in letter["reason"]
         with pytest.raises(Problem) as refused:
             client.replay(letter["id"], by="ann")
         assert refused.value.code == "conversation_busy"
+        daemon.let_go()
         eventually(lambda: client.conversation("c")["phase"] == "completed", "the first reply")
         assert client.replay(letter["id"], by="ann", reason="it was busy")["message_id"] == "m2"
         assert list(client.dead_letters()) == []

@@ -47,6 +47,10 @@ def _refused(client: DaemonClient, conversation_id: str) -> str:
     return str(refused.value)
 
 
+def begun(client: DaemonClient, name: str) -> int:
+    return sum(e["type"] == "node.started" and e["node"] == "b" for e in client.events(name))
+
+
 def test_spoilt_keys_harm_their_conversations_alone(server: Any, daemon: DaemonProcess) -> None:
     """Each had a request under way, and the daemon is killed: the next one meets the keys when it takes that up."""
     daemon.start()
@@ -68,8 +72,7 @@ def test_spoilt_keys_harm_their_conversations_alone(server: Any, daemon: DaemonP
     with daemon.client() as client:
         assert client.send("other", "go", plan=DONE, wait=10)["status"] == "completed"
         for name in ("recoveries", "good"):
-            begun = [e for e in client.events(name) if e["type"] == "node.started" and e["node"] == "b"]
-            assert len(begun) == 2, "it was taken up again"
+            eventually(lambda name=name: begun(client, name) == 2, "it was taken up again")
         for name in (*KEYS, "last_seq"):
             assert "cannot be read" in _refused(client, name)
         assert sorted(row["conversation_id"] for row in client.conversations()) == sorted([*names, "other"])
@@ -89,8 +92,9 @@ def test_keys_that_are_spoilt_under_working_conversations_stop_no_other(server: 
     redis = server.client()
     with daemon.client() as client:
         for name in ("state", "journal", "inbox", "memory"):
-            client.send(name, "go", plan={"nodes": [node("a", "wait", seconds=1.0)]})
+            client.send(name, "go", plan={"nodes": [node("a", "held")]})
             _spoil(redis, name, name)
+        daemon.let_go()
         for turn in range(5):
             assert client.send("other", f"go {turn}", plan=DONE, wait=10)["status"] == "completed"
         for name in ("state", "journal", "inbox", "memory"):

@@ -49,7 +49,7 @@ def test_while_it_drains_posts_are_refused_with_retry_after_and_a_second_signal_
 def test_sigusr1_writes_the_actors_and_all_stacks_and_disturbs_nobody(make_daemon):
     daemon = make_daemon(log_level="INFO").start()
     with daemon.client() as client:
-        client.send("c", "go", plan={"nodes": [node("a", "hang", seconds=2.0)]})
+        client.send("c", "go", plan={"nodes": [node("a", "hang")]})
         path = "/conversations/c/agents/a"
         eventually(lambda: path in [row["path"] for row in client.actors()], "the agent's actor")
         eventually(lambda: [line[3] for line in read_ledger(daemon.ledger)] == ["a"], "its thread is in the agent")

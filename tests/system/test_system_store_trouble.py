@@ -30,6 +30,9 @@ class Troubled:
         self.frozen = False
         self.asked: list[str] = []
         self.slow = 0.0
+        self.may_commit = threading.Event()
+        """Cleared: commits wait."""
+        self.may_commit.set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -52,6 +55,7 @@ class Troubled:
         return self._inner.conversations(**where)
 
     def commit(self, batch: Sequence[Any], rows: Sequence[Any] = ()) -> Any:
+        assert self.may_commit.wait(20.0)
         if self.slow:
             threading.Event().wait(self.slow)
         return self._inner.commit(batch, rows)
@@ -96,9 +100,11 @@ def test_a_frozen_store_is_asked_once_by_who_wants_the_status(running: Any) -> N
 def test_with_a_slow_store_commits_grow_and_nothing_is_tried_again(running: Any) -> None:
     daemon, store, client = running
     store.slow = 0.3
+    store.may_commit.clear()
     before = daemon.writer.stats()["commits"]
     with crowd(30, lambda number: client_of(daemon, number)):
-        pass
+        eventually(lambda: daemon.writer.stats()["pending"] >= 15, "they wait, however long it took them to come")
+        store.may_commit.set()
     for number in range(30):
         eventually(lambda n=number: kinds(client, f"c{n}").count("reply.sent") == 1, f"the reply of {number}")
         seen = kinds(client, f"c{number}")
@@ -177,7 +183,7 @@ def refusal(daemon: Daemon) -> Any:
     if daemon.writer.available:
         return None
     url = f"{daemon.http.url}/api/v1/conversations/late/messages"
-    return httpx2.post(url, json={"text": "go"}, trust_env=False, timeout=2.0)
+    return httpx2.post(url, json={"text": "go"}, trust_env=False, timeout=10.0)
 
 
 def kinds(client: DaemonClient, conversation: str) -> list[str]:

@@ -33,6 +33,7 @@ def test_the_gaps_between_attempts_are_the_backoff_and_the_class_of_the_error_de
         reply = client.send("c", "go", plan=FAILING, wait=20)
         assert reply["status"] == "failed"
         assert reply["missing"] == [{"node": "n", "reason": "ConnectionError: refused at attempt 5", "attempts": 5}]
+        attempts = [(e["type"], e["at"]) for e in client.events("c") if e["type"] in ("node.retrying", "node.started")]
         told = client.send("v", "go", plan={"nodes": [node("n", "invalid")]}, wait=20)
         assert told["missing"] == [
             {"node": "n", "reason": "ValueError: no such thing, said at attempt 1", "attempts": 1}
@@ -41,11 +42,16 @@ def test_the_gaps_between_attempts_are_the_backoff_and_the_class_of_the_error_de
     tried = [e for e in lines(daemon.log, "agent_call") if e["conversation_id"] == "c"]
     again = [e for e in lines(daemon.log, "actor_restarted") if e["conversation_id"] == "c"]
     assert (len(tried), len(again)) == (5, 4)
-    assert all(not e["success"] and 0 <= e["duration_ms"] < 1_000 for e in tried)
+    assert all(not e["success"] and 0 <= e["duration_ms"] < 5_000 for e in tried)
     for k, (failed, restarted) in enumerate(zip(tried, again, strict=False)):
         d = min(0.5, 0.1 * 2**k)
         gap = at(restarted) - at(failed)
-        assert d - 0.01 <= gap <= d * 1.5 + 0.5, f"attempt {k + 2} came after {gap:.3f} s, d is {d}"
+        assert gap <= d * 1.5 + 3.0, f"attempt {k + 2} came after {gap:.3f} s, d is {d}"
+    # The log tells of a failure when it is recorded, which is a while after the wait for the next attempt has begun.
+    assert [kind for kind, _ in attempts] == ["node.started", *["node.retrying", "node.started"] * 4]
+    for k in range(4):
+        decided, begun = (datetime.fromisoformat(when) for _, when in attempts[2 * k + 1 : 2 * k + 3])
+        assert (begun - decided).total_seconds() >= min(0.5, 0.1 * 2**k), f"attempt {k + 2}"
     *waits, last = [e for e in lines(daemon.log, "error") if e.get("conversation_id") == "c"]
     assert [e["retry_count"] for e in waits] == [1, 2, 3, 4]
     assert {(e["error_type"], e["error_class"]) for e in (*waits, last)} == {("ConnectionError", "transient")}
@@ -132,11 +138,12 @@ def _memory(pid: int) -> int:
 def test_what_failed_is_said_in_why_and_nothing_stands_without_a_parent(make_daemon):
     """Retries, a replaced agent, and a daemon that was killed in between: one tree."""
     daemon = make_daemon(agents_from="failing_agents,ledger_agents", base_retry_delay="20ms", max_retries="1").start()
-    plan = {"nodes": [node("n", "refused") | {"on_failure": "fallback:fine"}, node("w", "wait", seconds=1.5)]}
+    plan = {"nodes": [node("n", "refused") | {"on_failure": "fallback:fine"}, node("w", "held")]}
     with daemon.client() as client:
         client.send("c", "go", plan=plan)
         eventually(lambda: any(e["type"] == "node.succeeded" for e in client.events("c")), "the fallback's result")
     daemon.kill()
+    daemon.let_go()
     daemon.start()
     with daemon.client() as client:
         eventually(lambda: client.conversation("c")["phase"] == "completed", "the reply")

@@ -13,7 +13,7 @@ def test_starts_that_find_their_address_taken_are_no_recoveries(make_daemon: Cal
     """A service manager tries again and again: each try counted, and the conversations were put aside in the end."""
     daemon = make_daemon(quarantine_after="1").start()
     with daemon.client() as client:
-        client.send("c", "go", plan={"nodes": [node("a", "wait", seconds=0.5)]}, message_id="m")
+        client.send("c", "go", plan={"nodes": [node("a", "held")]}, message_id="m")
     port = int(daemon.url.rpartition(":")[2])
     daemon.kill()
     with socket.socket() as other:
@@ -24,6 +24,7 @@ def test_starts_that_find_their_address_taken_are_no_recoveries(make_daemon: Cal
             with pytest.raises(AssertionError, match="another program listens there"):
                 daemon.start()
             assert daemon.wait() == 1
+    daemon.let_go()
     daemon.start()
     with daemon.client() as client:
         reply = eventually(lambda: [e for e in client.events("c") if e["type"] == "reply.sent"], "the reply")

@@ -203,11 +203,12 @@ def test_whatever_is_spoilt_its_conversation_alone_is_set_aside_and_says_why(mak
 def test_open_request_ids_that_are_spoilt_are_had_from_the_inbox(make_daemon):
     """The journal stands in for the snapshot, and nothing that was finished is run again."""
     daemon = make_daemon(log_level="WARNING").start()
-    plan = {"nodes": [node("a", "wait", seconds=0.01), node("b", "wait", seconds=3.0)]}
+    plan = {"nodes": [node("a", "wait", seconds=0.01), node("b", "held")]}
     with daemon.client() as client:
         client.send("c", "go", plan=plan)
         eventually(lambda: any(e["type"] == "node.succeeded" for e in client.events("c")), "a result")
     daemon.kill()
+    daemon.let_go()
     with closing(sqlite3.connect(daemon.directory / "orchestrator.db")) as store:
         store.execute("UPDATE orchestrator_workflow_states SET open_request_ids = '[nonsense'")
         store.commit()
@@ -258,9 +259,10 @@ def test_an_oldest_open_seq_that_is_spoilt_costs_nothing(make_daemon):
     """The journal stands in for the snapshot, and all that was said is read."""
     daemon = make_daemon(log_level="WARNING").start()
     with daemon.client() as client:
-        client.send("c", "go", plan={"nodes": [node("a", "wait", seconds=2.0)]})
+        client.send("c", "go", plan={"nodes": [node("a", "held")]})
         eventually(lambda: any(e["type"] == "node.started" for e in client.events("c")), "the node")
     daemon.kill()
+    daemon.let_go()
     with closing(sqlite3.connect(daemon.directory / "orchestrator.db")) as store:
         store.execute("UPDATE orchestrator_workflow_states SET oldest_open_seq = 'noon'")
         store.commit()

@@ -8,20 +8,27 @@ from ledger_agents import read_ledger
 
 
 def test_a_node_starts_when_its_own_inputs_are_there(daemon):
-    """Beside a slow branch of 1.5 s, the successor of a 0.1 s node starts within 0.3 s."""
+    """Beside a branch that does not end, the successor of a 0.1 s node starts."""
     plan = {
         "nodes": [
-            node("slow", "wait", seconds=1.5),
+            node("slow", "held"),
             node("quick", "wait", seconds=0.1),
             node("next", "wait", ["quick"]),
         ]
     }
     with daemon.client() as client:
-        reply = client.send("c", "go", plan=plan, wait=10)
+        client.send("c", "go", plan=plan)
+        eventually(lambda: ("end", "next") in times(daemon), "the successor has run")
+        assert ("end", "slow") not in times(daemon)
+        daemon.let_go()
+        (reply,) = eventually(lambda: [e for e in client.events("c") if e["type"] == "reply.sent"], "the reply")
     assert reply["status"] == "completed"
-    times = {(line[0], line[3]): float(line[5]) for line in read_ledger(daemon.ledger)}
-    assert times["start", "next"] - times["start", "quick"] < 0.4
-    assert times["start", "next"] < times["end", "slow"]
+    began = times(daemon)
+    assert began["start", "next"] - began["start", "quick"] < 3.0, "it takes 0.1 s and a few milliseconds"
+
+
+def times(daemon):
+    return {(line[0], line[3]): float(line[5]) for line in read_ledger(daemon.ledger)}
 
 
 @pytest.mark.parametrize(
@@ -37,7 +44,7 @@ def test_a_node_starts_when_its_own_inputs_are_there(daemon):
 )
 def test_an_agent_that_misbehaves_is_reported_and_disturbs_nobody(daemon, agent, reason):
     """Blocking, leaving, dying, flooding, lying: each is one missing branch with its reason, within two seconds."""
-    bad = {**node("bad", agent), "timeout": 1.0}
+    bad = {**node("bad", agent), "timeout": 1.0 if reason == "timeout" else 20.0}
     with daemon.client() as client:
         reply = client.send("c", "go", plan={"nodes": [bad, node("good", "wait")]}, wait=10)
         assert reply["status"] == "partial"
@@ -69,10 +76,12 @@ def test_a_crashing_agent_comes_back_after_its_delay(daemon):
 def test_an_agent_that_is_killed_in_the_tree_is_restarted(daemon):
     """An operator may restart any actor by its path; supervision does the rest."""
     with daemon.client() as client:
-        client.send("c", "go", plan={"nodes": [{**node("w", "wait", seconds=0.5), "retries": 3}]})
+        client.send("c", "go", plan={"nodes": [{**node("w", "held"), "retries": 3}]})
         path = "/conversations/c/agents/w"
         eventually(lambda: any(row["path"] == path for row in client.actors()), "the agent at work")
         client.restart(path)
+        eventually(lambda: len(read_ledger(daemon.ledger)) == 2, "it began again")
+        daemon.let_go()
         reply = eventually(
             lambda: [e for e in client.events("c") if e["type"] == "reply.sent"], "the reply after the restart"
         )
@@ -81,11 +90,12 @@ def test_an_agent_that_is_killed_in_the_tree_is_restarted(daemon):
 
 def test_a_supervisor_that_is_killed_goes_on_from_the_journal(daemon):
     """Its children end with it; what was finished stays finished, what was cut off runs again."""
-    plan = {"nodes": [node("a", "wait", seconds=0.01), node("b", "wait", ["a"], seconds=0.5)]}
+    plan = {"nodes": [node("a", "wait", seconds=0.01), node("b", "held", ["a"])]}
     with daemon.client() as client:
         client.send("c", "go", plan=plan)
         eventually(lambda: any(line[3] == "b" for line in read_ledger(daemon.ledger)), "the second node")
         client.restart("/conversations/c")
+        daemon.let_go()
         reply = eventually(lambda: [e for e in client.events("c") if e["type"] == "reply.sent"], "the reply")
         kinds = [(e["node"], e["attempt"]) for e in client.events("c") if e["type"] == "node.started"]
     assert reply[0]["status"] == "completed"
