@@ -214,7 +214,8 @@ class Daemon:
         assert self.router is not None
         found = triage(recoveries, self.settings.quarantine_after)
         quarantined = {
-            name: f"the daemon ended {recoveries[name]} times in a row while this conversation was resumed"
+            # The count has this start in it, which does not take it up.
+            name: f"the daemon ended {recoveries[name] - 1} times in a row after it had taken this conversation up again"
             for name in found.quarantined
         }
         trials = self._trials = Trials(
