@@ -215,7 +215,7 @@ class Daemon:
         found = triage(recoveries, self.settings.quarantine_after)
         quarantined = {
             # The count has this start in it, which does not take it up.
-            name: f"the daemon ended {recoveries[name] - 1} times in a row after it had taken this conversation up again"
+            name: f"the daemon ended {recoveries[name] - 1} times in a row after it had taken this conversation up"
             for name in found.quarantined
         }
         trials = self._trials = Trials(
