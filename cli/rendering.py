@@ -71,7 +71,7 @@ def conversation_view(found: Mapping[str, Any]) -> RenderableType:
         parts.append(Text.assemble(("message  ", "bold"), one_line(request.get("text") or "")))
         parts.append(plan_tree(request))
         pending = [_pending(node) for node in request.get("nodes", ()) if node["status"] in _UNSETTLED]
-        if pending:
+        if pending and not found.get("quarantined"):  # nothing of it runs then, whatever the journal has last
             parts.append(Text.assemble(("pending  ", "bold"), "; ".join(pending)))
         if pending and (way_on := _WAY_ON.get(str(found.get("phase")))):
             parts.append(Text.assemble(("way on   ", "bold"), way_on.format(safe(found.get("conversation_id", "")))))

@@ -465,6 +465,14 @@ def test_show_says_how_to_go_on_where_only_a_person_does(orch, router):
         assert words is None or words in shown
 
 
+def test_show_does_not_say_that_anything_of_a_quarantined_conversation_runs(orch, router):
+    request = {"text": "go", "origin": "client", "nodes": [node("deadly", "running", attempts=6)], "reply": None}
+    answer = {"conversation_id": "c1", "phase": "paused", "seq": 4, "quarantined": "it kills", "request": request}
+    router.conversation = lambda _: answer
+    shown = orch("show", "c1").stdout
+    assert "it kills" in shown and "orch resume c1" in shown and "deadly runs" not in shown
+
+
 def test_why_draws_the_tree_of_causes_with_times_delays_and_rules(orch, router):
     error = Failure(type="ConnectionError", error_class="transient", message="went \x1b[31maway")
     spec = NodeSpec(id="stock", agent="stock_agent", timeout=1.0, retries=3)
