@@ -14,8 +14,10 @@ from conversation import journal
 from persistence.contract import Store, StoreError
 from persistence.open_store import UnknownStore
 from planning.load import load_planner
+from planning.schema_paths import can_have
 from serving import explain_failure
 from synthesis.load import load_synthesizer
+from synthesis.template import fields_named
 
 _PAGE = 500
 
@@ -165,6 +167,12 @@ def _check_agents(settings: Settings, found: dict[str, Any]) -> None:
         }
         for spec in registry
     ]
+    for spec in registry:
+        schema = spec.contract.output_schema
+        for field in fields_named(spec.reply or ""):
+            if can_have(schema, field.split(".")) is None:
+                caution = f"agent {spec.name}: its reply names {field}, which its result never has; it is not used"
+                found["cautions"].append(caution)
     if not len(registry):
         found["cautions"].append("there are no agents: set agents_from, or declare some in orchestrator.toml")
 

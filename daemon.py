@@ -93,6 +93,8 @@ class Daemon:
         """Why the root of the actor tree gave up, once it has: nothing works any more, and the process must end."""
         self.epoch = 0
         self._started = False
+        self._slow = False
+        """Whether a message has waited for some seconds to be looked up in the store."""
         self._minds = build_minds(settings)
         self._limits = plan_limits(settings)
         self._plans = RememberedPlans()
@@ -212,7 +214,8 @@ class Daemon:
         assert self.router is not None
         found = triage(recoveries, self.settings.quarantine_after)
         quarantined = {
-            name: f"the daemon ended {recoveries[name]} times in a row while this conversation was resumed"
+            # The count has this start in it, which does not take it up.
+            name: f"the daemon ended {recoveries[name] - 1} times in a row after it had taken this conversation up"
             for name in found.quarantined
         }
         trials = self._trials = Trials(
@@ -355,6 +358,11 @@ class Daemon:
 
     def _look_at_store(self) -> None:
         self.writer.look()
+        slow = self.reader.stalled
+        if slow is not None and not self._slow and self.writer.available:
+            # Its row is a commit: where nothing else is to be written it finds out whether the doors must close.
+            self.telemetry.log("store_slow", error_message=slow)
+        self._slow = slow is not None
         if not self.system.stopping:
             self.system.timers.schedule(_LOOK_EVERY, self._look_at_store)
 

@@ -187,17 +187,31 @@ def _is_free(host: str, port: int) -> bool:
 
 
 def _where_next(url: str, *, staying: bool) -> str:
-    serve = f"python run.py serve --config {SHOP.relative_to(Path(__file__).parent)}"
+    orch = _as_called()
     lines = [
         "",
         "where next:",
-        *([] if staying else [f"  {serve}    # the same shop, as a daemon that stays"]),
-        f"  python run.py chat --url {url}      # ask your own questions",
-        f"  python run.py status --url {url}    # one screen of figures; also: actors, conversations, show, events",
+        *([] if staying else [f"  {orch} serve --config {_near(SHOP)}    # the same shop, as a daemon that stays"]),
+        f"  {orch} chat --url {url}      # ask your own questions",
+        f"  {orch} status --url {url}    # one screen of figures; also: actors, conversations, show, events",
         f"  curl {url}/api/v1/conversations",
         *(["the daemon stays up until Ctrl-C"] if staying else []),
     ]
     return "\n".join(lines)
+
+
+def _as_called() -> str:
+    """Return what was typed to come here: `make run` has the program in an environment that is not on the `PATH`."""
+    program = Path(sys.argv[0])
+    if program.suffix != ".py":
+        return program.name
+    python = _near(Path(sys.executable)) if sys.prefix != sys.base_prefix else Path("python")
+    return f"{python} {program}"
+
+
+def _near(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _wait_for_ctrl_c() -> None:

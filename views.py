@@ -21,7 +21,7 @@ from gateway.feed import Feed
 from messages.events import Event, rfc3339
 from messages.inbound import Answer, Cancel, Pause, Resume, UserMessage
 from messages.lifecycle import Crash
-from persistence.contract import ConversationRow, DeadLetterRow, Store, StoreError
+from persistence.contract import ConversationRow, DeadLetterRow, Store, StoreError, StoreUnavailable
 from persistence.entry import CorruptEntry
 from persistence.history import quarantine_of, read_bare, read_events
 from persistence.writer import Writer
@@ -275,6 +275,9 @@ class Views:
 
     def _store_status(self) -> tuple[dict[str, Any], str]:
         """Return what the store says of itself, and why it is away if it is."""
+        silent = self._writer.silent
+        if silent is not None:  # to ask it, too, would take longer than anybody waits for this screen
+            return {"available": False, "detail": silent}, f"{StoreUnavailable.__name__}: {silent}"
         try:
             health = self._store.health()
         except StoreError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -177,4 +178,6 @@ def _exception(where: str, name: Any) -> Any:
         return name
     if not isinstance(name, str):
         raise AgentDefinitionError(f"{where} holds {name!r}; it takes names of exception types")
+    if ":" not in name and not hasattr(builtins, name):
+        raise AgentDefinitionError(f"{where} holds {name!r}; it takes module:ErrorType, or the name of a built-in one")
     return load_function(name if ":" in name else f"builtins:{name}", where)

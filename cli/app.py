@@ -14,7 +14,7 @@ from cli.commands import Commands
 from cli.controlling import cancel, pause, restart, resume
 from cli.guarding import verb
 from cli.looking import actors, conversations, dead_letters, events, show_conversation, status, why
-from cli.options import with_daemon, with_settings
+from cli.options import Program, with_daemon, with_settings
 from cli.running import chaos_verb, running_verbs
 from cli.talking import chat_verb, send
 from cli.terminal import result
@@ -43,6 +43,7 @@ def build_app(commands: Commands) -> typer.Typer:
     """Return the program `orch`."""
     app = typer.Typer(
         name="orch",
+        cls=Program,
         help=HELP,
         invoke_without_command=True,
         add_completion=False,

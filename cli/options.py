@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from config import SettingRow, Settings, explain, load_settings
 from config.durations import parse_duration
@@ -16,10 +17,29 @@ from gateway.client import DaemonClient
 NOT_FLAGS = frozenset({"agents", "api_token", "read_token", "postgres_dsn", "redis_url"})
 """Tables do not fit into a flag, and secrets would show in the list of processes."""
 
+SWITCHES = frozenset(name for name, field in Settings.model_fields.items() if field.annotation is bool)
+"""Settings whose flag may stand alone, and then says true."""
+
 Conversation = Annotated[str, typer.Argument(metavar="CONVERSATION", help="1-200 of A-Z a-z 0-9 . _ : -")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: one object, or one per line.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="Most rows.")]
-Reason = Annotated[str | None, typer.Option("--reason", help="Why; kept in the journal.")]
+Reason = Annotated[
+    str | None, typer.Option("--reason", help="Why; kept in the operation log, and in a conversation's journal.")
+]
+
+
+class Program(TyperGroup):
+    """The verbs. A flag of a setting that is true or false may stand without its value: `serve --accept-restored`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the line, each flag that stands alone given its value."""
+        end = args.index("--") if "--" in args else len(args)
+        after = [*args[1:end], "-"]
+        alone = [
+            f"{arg}=true" if arg in _SWITCH_FLAGS and (following.startswith("-") or following in self.commands) else arg
+            for arg, following in zip(args[:end], after, strict=False)
+        ]
+        return super().parse_args(ctx, alone + args[end:])
 
 
 def with_daemon(function: Callable[..., int | None]) -> Callable[..., int | None]:
@@ -102,12 +122,18 @@ def _default(row: SettingRow) -> str:
 
 def _flag(name: str, *, hidden: bool = False) -> inspect.Parameter:
     panel = "Options" if name in ("url", "config") else "Settings"
-    option = typer.Option(
-        "--" + name.replace("_", "-"), help=_meanings()[name], metavar="VALUE", hidden=hidden, rich_help_panel=panel
-    )
+    metavar = "[VALUE]" if name in SWITCHES else "VALUE"
+    option = typer.Option(_spelt(name), help=_meanings()[name], metavar=metavar, hidden=hidden, rich_help_panel=panel)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
     )
+
+
+def _spelt(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+_SWITCH_FLAGS = frozenset(map(_spelt, SWITCHES))
 
 
 def _context() -> inspect.Parameter:

@@ -30,6 +30,11 @@ STYLES: Final[dict[str, str]] = {
 }
 _COMMON: Final = frozenset({"type", "seq", "at", "conversation_id", "request_id", "cause"})
 _UNSETTLED: Final = ("pending", "running", "backing_off")
+_WAY_ON: Final[dict[str, str]] = {
+    "awaiting_approval": "this plan waits for a person: `orch resume {0}` agrees to it, `orch cancel {0}` refuses it",
+    "paused": "`orch resume {0}` goes on, `orch cancel {0}` ends the request",
+}
+"""What a person can do in a phase that only a person ends."""
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
@@ -66,8 +71,10 @@ def conversation_view(found: Mapping[str, Any]) -> RenderableType:
         parts.append(Text.assemble(("message  ", "bold"), one_line(request.get("text") or "")))
         parts.append(plan_tree(request))
         pending = [_pending(node) for node in request.get("nodes", ()) if node["status"] in _UNSETTLED]
-        if pending:
+        if pending and not found.get("quarantined"):  # nothing of it runs then, whatever the journal has last
             parts.append(Text.assemble(("pending  ", "bold"), "; ".join(pending)))
+        if pending and (way_on := _WAY_ON.get(str(found.get("phase")))):
+            parts.append(Text.assemble(("way on   ", "bold"), way_on.format(safe(found.get("conversation_id", "")))))
         parts.extend(_reply(request.get("reply")))
     return Group(*parts)
 

@@ -88,6 +88,11 @@ class Writer(Intake):
             return None
         return self._trouble or f"{self._store.kind} has confirmed nothing for {PATIENCE:g} s"
 
+    @property
+    def silent(self) -> str | None:
+        """What was said of the store when it said nothing; None as soon as it says anything, be it an error."""
+        return self._silence if self._trouble == self._silence else None
+
     def look(self) -> None:
         """Close the doors when the store says nothing: to be called now and then, from another thread than its own."""
         with self._changed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -54,6 +55,8 @@ class PlanningContext:
     """The conversation so far, within `max_context_tokens`."""
     agents: Mapping[str, str] = field(default_factory=dict)
     """What each agent says it does, by name."""
+    contracts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """JSON schemas of what each agent takes, `inputs`, and gives, `result`, by name."""
     finished: Mapping[str, Any] = field(default_factory=dict)
     """Results a request that is planned anew already has, by node id."""
     failed: Mapping[str, Failure] = field(default_factory=dict)
@@ -74,6 +77,11 @@ class FunctionPlanner:
         self._function = function
         self._registry = registry
         self._max_bytes = max_bytes
+        self._contracts = {
+            spec.name: deepcopy({"inputs": spec.contract.input_schema, "result": spec.contract.output_schema})
+            for spec in registry
+        }
+        """Copies, for the function's hands."""
 
     def plan(self, draft: DraftPlan) -> Any:
         """Ask the function."""
@@ -83,6 +91,7 @@ class FunctionPlanner:
             user_id=draft.user_id,
             context=draft.context,
             agents=self._registry.describe(),
+            contracts=self._contracts,
             finished=draft.finished,
             failed=draft.failed,
         )

@@ -84,7 +84,7 @@ def _not_worth_a_retry(
         reason = f"fatal error {failure.type}: not retried"
         # What must always run and cannot is the business of whoever is above.
         return Escalate(reason) if spec.restart is RestartType.PERMANENT else Stop(reason)
-    if spec.retry_permanent_errors or spec.restart is RestartType.PERMANENT:
+    if _retries_permanent_errors(spec):
         return None
     if failure.error_class is ErrorClass.PERMANENT:
         return Stop(f"permanent error {failure.type}: it would fail again")
@@ -98,11 +98,17 @@ def _restart(spec: ChildSpec, failure: Classified | None, k: int, jitter: float)
     delay = backoff.delay(k, jitter)
     what = "ended normally" if failure is None else f"{failure.error_class} error"
     number = f"retry {k + 1}" if spec.max_restarts is None else f"retry {k + 1} of {spec.max_restarts}"
+    if failure is not None and failure.once and not _retries_permanent_errors(spec):
+        what, number = "error of unknown kind", "retried once only"
     formula = f"backoff min({backoff.max_backoff:g}, {backoff.min_backoff:g}*{backoff.factor:g}^{k}) + jitter"
     if failure is not None and failure.retry_after is not None and failure.retry_after > delay:
         asked = f"Retry-After {failure.retry_after:g} s is longer than {formula}"
         return Restart(failure.retry_after, f"{what}, {number}: {asked}")
     return Restart(delay, f"{what}, {number}: {formula}")
+
+
+def _retries_permanent_errors(spec: ChildSpec) -> bool:
+    return spec.retry_permanent_errors or spec.restart is RestartType.PERMANENT
 
 
 def _failures(spec: ChildSpec, history: History, now: float) -> int:

@@ -66,6 +66,12 @@ def fill(template: str, result: Any) -> str:
     return _FIELD.sub(one, template)
 
 
+def fields_named(template: str) -> list[str]:
+    """Return the fields of a result that a sentence names, as it spells them; `result` is the whole of it."""
+    named = (match.group(1) for match in _FIELD.finditer(template))
+    return [path for path in dict.fromkeys(named) if path is not None and path != "result"]
+
+
 def show(value: Any) -> str:
     """Return plain data in words."""
     if value is None:

@@ -209,6 +209,12 @@ EVENTS: Final[dict[str, Event]] = {
         ("store", "error_message", "waiting"),
         _NOTABLE,
     ),
+    "store_slow": Event(
+        "warning",
+        "A message waits for some seconds to be looked up in the store; whether that takes writes is found out.",
+        ("error_message",),
+        _BOTH,
+    ),
     "store_available": Event(
         "info", "The store takes writes again.", ("store", "seconds", "retries", "waiting"), _BOTH
     ),

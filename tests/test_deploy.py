@@ -49,6 +49,20 @@ def test_the_unit_waits_for_readiness_is_watched_and_gives_draining_its_time():
     assert service["Environment"].endswith(service["StateDirectory"])
 
 
+def test_the_unit_starts_the_daemon_as_often_as_finding_out_who_ends_it_takes():
+    """A conversation is set aside after `quarantine_after` deaths, found among others after some more of them."""
+    assert unit()["Unit"]["StartLimitIntervalSec"] == "0"
+    assert unit()["Service"]["Restart"] == "on-failure"
+
+
+def test_the_page_makes_every_place_that_the_unit_needs():
+    """What is typed as it stands there has the program, its environment and its configuration where the unit looks."""
+    commands = re.findall(r"^    # (.+)$", (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE)
+    service = unit()["Service"]
+    for needed in (service["WorkingDirectory"], service["ExecStart"].split("--config ")[1], service["User"]):
+        assert any(needed in command for command in commands), needed
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
 def test_systemd_understands_every_line_of_the_unit():
     command = ["systemd-analyze", "verify", str(DEPLOY / "orchestrator.service")]

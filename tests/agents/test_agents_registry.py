@@ -96,7 +96,7 @@ WRONG = [
     ({"stock": {"name": "other"}}, "there is no option 'name'"),
     ({"stock": {"contract": "x"}}, "there is no option 'contract'"),
     ({"stock": {"timeout": -1}}, "timeout is -1; it takes a positive number of seconds"),
-    ({"stock": {"transient": ["Nope"]}}, r"\[agents.stock\]: transient: builtins has no Nope"),
+    ({"stock": {"transient": ["Nope"]}}, r"\[agents.stock\]: transient holds 'Nope'; it takes module:ErrorType"),
     ({"stock": {"transient": [5]}}, "holds 5; it takes names of exception types"),
     ({"stock": {"transient": "int"}}, "it takes exception types"),
     ({"stock": {"kind": "http"}}, "kind is 'http'; this build has only 'python'"),

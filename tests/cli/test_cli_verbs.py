@@ -115,6 +115,37 @@ def test_flags_may_stand_before_and_after_the_verb_and_the_nearer_wins(orch, cal
     assert (settings.threads, settings.log_level) == (8, "DEBUG")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["serve", "--accept-restored"],
+        ["serve", "--accept-restored", "--threads", "3"],
+        ["--accept-restored"],
+        ["--accept-restored", "serve"],
+        ["serve", "--accept-restored", "true"],
+        ["serve", "--accept-restored=yes"],
+    ],
+)
+def test_a_flag_that_is_true_or_false_may_stand_alone(orch, called, line):
+    """An operator types it as the message about a restored store says it."""
+    result = orch(*line)
+    assert result.exit_code == 0, result.stderr
+    assert called[0][1][0].accept_restored is True
+
+
+def test_a_flag_that_is_true_or_false_takes_a_value_still(orch, called):
+    assert orch("serve", "--trace-all", "false", "--accept-restored", "off").exit_code == 0
+    assert (called[0][1][0].trace_all, called[0][1][0].accept_restored) == (False, False)
+    refused = orch("serve", "--accept-restored", "flase")
+    assert refused.exit_code == 78 and "expected true or false" in refused.stderr
+
+
+def test_a_message_that_reads_like_a_flag_is_left_alone(orch, router):
+    sent = orch("send", "c1", "--", "--accept-restored")
+    assert sent.exit_code == 0, sent.stderr
+    assert router.submitted[-1].text == "--accept-restored"
+
+
 def test_reload_reads_the_configuration_again(orch, called, tmp_path):
     (tmp_path / "orchestrator.toml").write_text("threads = 3\n")
     orch("serve")
@@ -421,6 +452,25 @@ def test_show_draws_the_plan_with_states_attempts_reply_and_what_is_pending(orch
     assert json.loads(orch("show", "c1", "--json").stdout)["request"]["nodes"][0]["id"] == "find"
     router.conversation = lambda _: None
     assert orch("show", "c1").exit_code == 3
+
+
+def test_show_says_how_to_go_on_where_only_a_person_does(orch, router):
+    """Without the words of `resume` on the screen nobody finds out what a plan that awaits approval waits for."""
+    request = {"text": "paint it", "origin": "planner", "nodes": [node("paint", "pending")], "reply": None}
+    for phase, words in (("awaiting_approval", "agrees to it"), ("paused", "goes on"), ("executing_single", None)):
+        answer = {"conversation_id": "c1", "phase": phase, "seq": 4, "request": request}
+        router.conversation = lambda _, answer=answer: answer
+        shown = " ".join(orch("show", "c1").stdout.split())
+        assert ("orch resume c1" in shown and "orch cancel c1" in shown) is (words is not None), phase
+        assert words is None or words in shown
+
+
+def test_show_does_not_say_that_anything_of_a_quarantined_conversation_runs(orch, router):
+    request = {"text": "go", "origin": "client", "nodes": [node("deadly", "running", attempts=6)], "reply": None}
+    answer = {"conversation_id": "c1", "phase": "paused", "seq": 4, "quarantined": "it kills", "request": request}
+    router.conversation = lambda _: answer
+    shown = orch("show", "c1").stdout
+    assert "it kills" in shown and "orch resume c1" in shown and "deadly runs" not in shown
 
 
 def test_why_draws_the_tree_of_causes_with_times_delays_and_rules(orch, router):

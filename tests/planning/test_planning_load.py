@@ -24,6 +24,9 @@ NODES = {"nodes": [{"id": "s", "agent": "stock", "inputs": {"sku": "AB-1"}}]}
 def blocking(text, context):
     assert (text, context.user_id, context.context, context.finished) == ("stock of AB-1", "u", "before", {"f": 1})
     assert "stock" in context.agents
+    # A language model has to be told what an agent takes, or its plans are refused.
+    assert list(context.contracts["stock"]["inputs"]["properties"]) == ["sku"]
+    assert context.contracts["stock"]["result"] == SHOP.get("stock").contract.output_schema
     return NODES
 
 

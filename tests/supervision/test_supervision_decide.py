@@ -86,6 +86,15 @@ def test_an_error_of_unknown_kind_is_retried_once():
     assert isinstance(decide(call(), ODD, History(failures=1), 0.0, 0.0), Escalate)
 
 
+def test_the_rule_of_an_error_of_unknown_kind_promises_no_more_than_its_one_retry():
+    """`retry 1 of 3` made people wait for two that never came."""
+    directive = decide(call(), ODD, History(), 0.0, 0.0)
+    assert isinstance(directive, Restart)
+    assert directive.rule == "error of unknown kind, retried once only: backoff min(30, 1*2^0) + jitter"
+    always = decide(server(), ODD, History(), 0.0, 0.0)
+    assert isinstance(always, Restart) and "once" not in always.rule
+
+
 def test_fatal_errors_are_retried_where_the_spec_allows():
     assert isinstance(decide(call(retry_fatal_errors=True), DEAD, History(), 0.0, 0.0), Restart)
 

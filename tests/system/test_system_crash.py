@@ -95,6 +95,8 @@ def test_a_conversation_that_ends_the_daemon_again_and_again_is_quarantined(make
         eventually(lambda: client.conversation("bad")["phase"] == "paused", "the quarantine")
         kinds = [event["type"] for event in client.events("bad")]
         assert "conversation.quarantined" in kinds
+        # As many as the setting says: the start that sets it aside has not taken it up, and has not died of it.
+        assert "ended 2 times in a row after it had taken this" in client.conversation("bad")["quarantined"]
         client.control("resume", "bad")
         eventually(lambda: client.conversation("bad")["phase"] != "paused", "the release")
 

@@ -78,6 +78,33 @@ def test_a_sender_whose_message_was_on_its_way_hears_within_seconds_that_nobody_
         assert daemon.stop() == 0
 
 
+def test_a_store_that_falls_silent_while_all_sleep_is_said_and_closes_the_doors(
+    make_daemon: Callable[..., DaemonProcess],
+) -> None:
+    """Nothing is to be written then, only looked up: no commit tells of the silence unless one is made for it."""
+    with store_world("postgres") as world:
+        daemon = make_daemon(**world.settings).start()
+        with daemon.client() as client:
+            client.send("c", "go", plan=diamond("wait", 0.01), message_id="first", wait=10.0)
+            threading.Event().wait(2.5)  # until the rows of the log are written, which would do as well
+            with frozen(*world.server_pids()):
+                unsure = post(daemon, "new", "m")
+                assert (unsure.status_code, unsure.json()["outcome"]) == (503, "unknown")
+                assert daemon.wait_for("store_slow", timeout=3.0)
+                assert daemon.wait_for("store_unavailable", timeout=12.0)
+                began = time.monotonic()
+                refused = post(daemon, "late", "m")
+                assert time.monotonic() - began < 2.0
+                assert (refused.status_code, refused.json().get("outcome")) == (503, None)
+                shown = client.status()
+                assert time.monotonic() - began < 4.0
+                assert not shown["store"]["available"] and "confirmed nothing" in shown["store"]["detail"]
+                assert not client.readiness()["checks"]["store"]["ok"]
+            eventually(lambda: accepted(post(daemon, "new", "m")), "it takes work again")
+            assert client.status()["store"]["available"]
+        assert daemon.stop() == 0
+
+
 def test_a_daemon_that_has_nothing_to_write_stops_in_time_although_its_store_is_silent(
     make_daemon: Callable[..., DaemonProcess],
 ) -> None:
