@@ -111,6 +111,9 @@ class HttpProtocol(H11Protocol):
         self._then = None
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
+        # They refer to this connection in turn: circles, which would wait for the collector.
+        self.cycle = None  # type: ignore[assignment]  # as before the first request
+        self.scope = None  # type: ignore[assignment]  # as above
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP."""

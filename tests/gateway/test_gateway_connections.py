@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import socket
 from contextlib import ExitStack
@@ -81,3 +82,26 @@ def test_what_was_refused_meanwhile_is_told_together(monkeypatch, told):
 def test_others_are_left_as_many_files_as_they_need(monkeypatch, files, some):
     monkeypatch.setattr(resource, "getrlimit", lambda _kind: (files, files))
     assert affordable() == some
+
+
+def test_a_connection_that_ended_leaves_nothing_of_ours_to_the_collector(server):
+    """It looks seldom: the bodies of the last requests of thousands of connections would wait for it."""
+
+    def talk():
+        for _ in range(3):
+            assert httpx2.get(f"{server.url}/livez", trust_env=False).status_code == 200
+        until(lambda: server.stats()["http_connections"] == 0)
+
+    talk()
+    gc.collect()
+    gc.disable()
+    try:
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        talk()
+        gc.collect()
+        left = {type(each).__qualname__ for each in gc.garbage}
+        assert not left & {"HttpProtocol", "RequestResponseCycle"}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
