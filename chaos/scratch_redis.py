@@ -30,7 +30,7 @@ class RedisPlaces:
 
     def __init__(self, folder: Path) -> None:
         self._made: list[str] = []
-        process = None
+        process = program = None
         url = os.environ.get("ORCHESTRATOR_REDIS_URL")
         if url is None:
             beside = Path(sys.executable).parent / "redis-server"
@@ -45,7 +45,8 @@ class RedisPlaces:
         while not self._answers():
             if self._process is None or time.monotonic() > deadline:
                 self.close()
-                raise NoScratch(f"the Redis does not answer. {_NOWHERE}")
+                who = "that ORCHESTRATOR_REDIS_URL names" if process is None else f"started as {program}"
+                raise NoScratch(f"the Redis {who} does not answer")
             Event().wait(0.02)
 
     def place(self) -> dict[str, str]:

@@ -145,11 +145,12 @@ class Reception:
 
     def _look_up(self, submit: Submit) -> None:
         self._looking = submit
+        desk = self._desk  # it may have closed by the time the store answers
 
         def found(row: InboxRow | BaseException | None) -> None:
-            self._desk.tell_self(Found(submit, row))
+            desk.tell_self(Found(submit, row))
 
-        self._parts.reader.find_message(self._desk.conversation_id, submit.message_id, found)
+        self._parts.reader.find_message(desk.conversation_id, submit.message_id, found)
 
     def _accept(self, submit: Submit, message: UserMessage) -> None:
         queued = len(self._desk.state.queue)
