@@ -50,7 +50,8 @@ class Ending(Birth):
         self._guard("on_failure", lambda: self.on_failure(type(error), error, error.__traceback__))
         # It knows the frame that handled the message, which may hold the error itself: a circle around this actor, its
         # parent and all they have, until the collector looks. Who supervises goes by the error; its place is logged.
-        error.__traceback__ = None
+        # Past the error's own class, which may refuse to have anything set: a frozen dataclass does.
+        BaseException.with_traceback(error, None)
         self._begin_end(FAILING)
 
     def _begin_end(self, state: int) -> None:

@@ -227,10 +227,11 @@ class QuickLane:
             if call is not None:
                 batch.calls.append(call)
         if batch.calls:
+            # First: handed over before the host has seen its calls, it would have none left to begin.
+            self._host.begin_quick(batch)
             self._begun.append(batch)
             if not self._watching:
                 self._watch()
-            self._host.begin_quick(batch)
         return made
 
     def _watch(self) -> None:

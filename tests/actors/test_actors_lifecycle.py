@@ -4,6 +4,7 @@ import gc
 import queue
 import threading
 import weakref
+from dataclasses import dataclass
 
 import pykka
 import pytest
@@ -32,6 +33,13 @@ class Child(Actor):
         else:
             self._heard.append(message)
         return message
+
+
+@dataclass(frozen=True)
+class FrozenError(Exception):
+    """Lets nothing be set on it, but by the interpreter."""
+
+    code: int
 
 
 class Parent(Recorder):
@@ -70,6 +78,7 @@ def spawn(parent, name="child", *args, **kwargs):
         (KeyboardInterrupt(), "fatal"),
         (GeneratorExit(), "fatal"),
         (MemoryError(), "fatal"),
+        (FrozenError(3), "transient"),
     ],
     ids=repr,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from types import SimpleNamespace
 
 import execution_agents as agents
 import pytest
@@ -11,7 +12,7 @@ from actors_support import DEADLINE, wait_until
 from execution_support import node
 
 from actors.execution import Execution
-from actors.quick import SLOW_AFTER, QuickEnded, QuickSlow
+from actors.quick import SLOW_AFTER, QuickEnded, QuickLane, QuickSlow
 from agents.decorator import spec_of
 from agents.errors import AgentTimeout
 from messages.agent import NodeResult, Progress
@@ -45,6 +46,25 @@ class Lane:
 
     def running(self, name):
         return self.execution.stats()["agents"][name]["running"]
+
+
+class Slept:
+    """A host that stands still between two steps."""
+
+    def __init__(self, host):
+        self._host = host
+
+    def __getattr__(self, name):
+        return getattr(self._host, name)
+
+    def now(self):
+        """Each look at the clock is a second after the one before."""
+        self.time = getattr(self, "time", 0.0) + 1.0
+        return self.time
+
+    def begin_quick(self, batch):
+        self.before_it_begins()
+        self._host.begin_quick(batch)
 
 
 @pytest.fixture
@@ -135,6 +155,16 @@ def test_what_was_given_up_before_it_began_is_never_run(lane):
     lane.run(node("raising_async", kind="value"))
     assert lane.next(QuickEnded).calls[0].order.agent == "raising_async"
     assert call.outcome is None
+
+
+def test_what_is_handed_over_before_the_loop_was_told_of_it_is_begun_all_the_same(lane):
+    """A thread may stand still at any place for longer than an attempt may take before it is handed over."""
+    host, looks = Slept(lane.execution._quick), queue.SimpleQueue()
+    host.quick_timers = SimpleNamespace(schedule=lambda _seconds, look: looks.put(look))
+    host.before_it_begins = lambda: looks.empty() or looks.get_nowait()()
+    lane.lane = QuickLane(host, lane.specs.get)
+    lane.run(node("double_async", x=4))
+    assert lane.next(QuickEnded).calls[0].outcome.result == 8
 
 
 def test_blocking_agents_unknown_ones_short_timeouts_and_full_gates_are_not_for_this_lane():

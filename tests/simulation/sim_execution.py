@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -134,11 +134,12 @@ class SimExecution:
         for call in batch.calls:
             self._world.ledger.call_made(self._life, call.order)
         wait = self._world.chance.choice((0.0, 0.01, 0.3))
-        self._world.agenda.add(wait, self._life, "quick lane", lambda: self._begin_batch(batch))
+        calls = batch.calls  # as the host of the daemon: handed over meanwhile, they are begun all the same
+        self._world.agenda.add(wait, self._life, "quick lane", lambda: self._begin_batch(batch, calls))
 
-    def _begin_batch(self, batch: Batch) -> None:
+    def _begin_batch(self, batch: Batch, calls: Sequence[QuickCall]) -> None:
         world = self._world
-        for call in batch.calls:
+        for call in calls:
             if call.over:
                 continue
             seconds = world.chance.random() * world.chance.choice((0.0, 0.0, 0.05, 3.0))
