@@ -169,7 +169,7 @@ def _check_shape(value: dict[str, Any], *, escaped: bool) -> None:
                 below += part.values()
             elif kind is list:
                 below += part
-            elif kind is float or kind is bytes:
+            elif kind is not int and kind is not bool and part is not None:
                 _check_storable(part)
         if items + len(below) > MAX_ITEMS:
             raise WireError("too_large", f"more than {MAX_ITEMS} values in one message")
@@ -184,9 +184,11 @@ def _check_text(text: str) -> None:
         raise WireError("invalid_body", "a text holds a lone surrogate, which is not valid Unicode") from None
 
 
-def _check_storable(value: float | bytes) -> None:
+def _check_storable(value: Any) -> None:
     if isinstance(value, bytes):
         raise WireError("invalid_body", "binary values are not taken; send text")
+    if not isinstance(value, float):  # msgpack's decoder makes an object of this extension, and asks nobody
+        raise WireError("invalid_body", "msgpack timestamps are not taken; use plain values")
     if not math.isfinite(value):
         raise WireError("invalid_body", f"{value} is not a number that can be stored")
 

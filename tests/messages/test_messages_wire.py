@@ -53,6 +53,7 @@ def test_what_the_address_says_is_filled_in_and_must_not_be_contradicted():
         (b"\xff\xfe", "invalid_body", "one JSON object"),
         (b'{"a": "\xff"}', "invalid_body", "not valid JSON"),
         (b"\x81\xa1a\xc7\x01\x05x", "invalid_body", "extension"),
+        (b"\x81\xa1a\xd6\xff\x00\x00\x00\x01", "invalid_body", "timestamp"),
         (b"\x81\xa1a\x01\x00", "invalid_body", "not valid msgpack"),
         (b"\x81\xa1a", "invalid_body", "not valid msgpack"),
         (msgpack.packb({"a": b"raw"}), "invalid_body", "binary values"),
