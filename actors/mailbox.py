@@ -164,10 +164,13 @@ class Mailbox:
     def restore(self, envelopes: Iterable[Envelope]) -> None:
         """Put messages back before those that have come since; they must be in order."""
         spare = deque(envelopes)
+        backwards = reversed(spare)  # made outside the lock, as in `put`
         with self._lock:
-            if self._items is not None:
-                spare.extend(self._items)
-            self._items = spare
+            if self._items is None:
+                self._items = spare
+            else:
+                # The same queue as before: a consumer that is about to take from it would take what a copy has too.
+                self._items.extendleft(backwards)
 
     # Owners
 
@@ -209,7 +212,11 @@ class Mailbox:
             items, self._items = self._items, deque((last,))
             self._divert = sink
             claimed, self._claimed = self._claimed, True
-        for envelope in items or ():
+        while items:  # the owner may be about to take from it
+            try:
+                envelope = items.popleft()
+            except IndexError:
+                break
             sink(envelope)
         if not claimed:
             self._wake()

@@ -29,6 +29,25 @@ def test_messages_come_out_in_order_and_orders_to_end_first():
     assert mailbox.take() is None
 
 
+@pytest.mark.parametrize("change", ["put_first", "divert"])
+def test_nothing_is_doubled_that_is_taken_while_the_queue_changes(change):
+    """A consumer takes no lock: between its look at the queue and the taking anything may happen."""
+    mailbox, given = Mailbox(), []
+    for number in range(4):
+        mailbox.put(Envelope(number))
+    looked_at = mailbox._items
+    taken = []
+    if change == "divert":
+        mailbox.divert(
+            lambda envelope: (given.append(envelope.message), taken.append(looked_at.popleft())), Envelope("stop")
+        )
+    else:
+        mailbox.put_first(Envelope("stop"))
+        taken.append(looked_at.popleft())
+    everything = [*(envelope.message for envelope in taken), *given, *messages(mailbox)]
+    assert sorted(map(str, everything)) == ["0", "1", "2", "3", "stop"]
+
+
 def test_offer_refuses_at_the_limit_and_put_never_does():
     mailbox = Mailbox(limit=2)
     assert [mailbox.offer(Envelope(n)) for n in range(3)] == [True, True, False]
