@@ -12,7 +12,7 @@ from pykka import messages as pykka_messages
 from actors.actor_timer import Timer
 from actors.birth import Birth
 from actors.envelope import Envelope
-from actors.failures import to_failure, where
+from actors.failures import to_failure, traceback_of, where
 from actors.mailbox import Mailbox
 from actors.ref import Stop
 from actors.stages import ENDED, FAILING, STOPPING
@@ -47,7 +47,7 @@ class Ending(Birth):
             error_message=self._failure.message,
             where=where(error),
         )
-        self._guard("on_failure", lambda: self.on_failure(type(error), error, error.__traceback__))
+        self._guard("on_failure", lambda: self.on_failure(type(error), error, traceback_of(error)))
         # It knows the frame that handled the message, which may hold the error itself: a circle around this actor, its
         # parent and all they have, until the collector looks. Who supervises goes by the error; its place is logged.
         # Past the error's own class, which may refuse to have anything set: a frozen dataclass does.
@@ -175,7 +175,7 @@ class Ending(Birth):
 def answer_error(reply_to: pykka.Future[Any], error: BaseException) -> None:
     """Answer with an error; never raises."""
     try:
-        reply_to.set_exception((type(error), error, error.__traceback__))
+        reply_to.set_exception((type(error), error, traceback_of(error)))
     except Exception:  # noqa: BLE001  # somebody has answered already (queue.Full): the caller has what it needs
         return
 

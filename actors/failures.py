@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import TracebackType
+from typing import Any, Final
+
 from messages.failure import Failure
 from supervision.errors import Classified, Types, classify
 
@@ -24,9 +27,18 @@ def to_failure(
     return as_failure(classify(error, transient=transient, permanent=permanent, now_s=now_s))
 
 
+_TRACEBACK: Final[Any] = BaseException.__dict__["__traceback__"]
+
+
+def traceback_of(error: BaseException) -> TracebackType | None:
+    """Return where an exception was raised, whatever its own class would say to that, or raise."""
+    found: TracebackType | None = _TRACEBACK.__get__(error)
+    return found
+
+
 def where(error: BaseException) -> str:
     """Return the place an exception came from, as `file:line in function`, without values or source text."""
-    traceback = error.__traceback__
+    traceback = traceback_of(error)
     if traceback is None:
         return "unknown"
     while traceback.tb_next is not None:

@@ -42,6 +42,12 @@ class FrozenError(Exception):
     code: int
 
 
+class ShyError(Exception):
+    """Does not say where it was raised."""
+
+    __traceback__ = property(lambda _self: 1 / 0)
+
+
 class Parent(Recorder):
     """Starts children, and restarts them on request."""
 
@@ -79,6 +85,7 @@ def spawn(parent, name="child", *args, **kwargs):
         (GeneratorExit(), "fatal"),
         (MemoryError(), "fatal"),
         (FrozenError(3), "transient"),
+        (ShyError(), "transient"),
     ],
     ids=repr,
 )
