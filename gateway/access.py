@@ -91,7 +91,7 @@ class Access:
         return "operate" if operates else "read" if reads else None
 
     def _is_ours(self, host: str) -> bool:
-        name = _host_name(host)
+        name = _host_name(host) if len(host) <= _LONGEST_HOST else None
         if name is None:
             return False
         if name in self.hosts:
@@ -101,6 +101,10 @@ class Access:
         except ValueError:
             return False
         return self.any_address or address.is_loopback
+
+
+_LONGEST_HOST = 300
+"""More than any name with its port has; longer ones are not remembered."""
 
 
 def _bytes(secret: Secret | None) -> bytes | None:
