@@ -73,10 +73,13 @@ def _put(owner: Any, name: Any, value: Any) -> None:
 MUTANTS: list[Mutant] = []
 
 
-def find(defect: Mutant, budget: int) -> tuple[int, str] | None:
-    """Return the first seed below `budget` that shows the defect, and the invariant it breaks; None if none does."""
+def find(defect: Mutant, budget: int, first: int = 0) -> tuple[int, str] | None:
+    """Return a seed below `budget` that shows the defect, and the invariant it breaks; None if none does.
+
+    It is the lowest one from `first` on, where it may be known to be; else the lowest of those before.
+    """
     with defect.planted():
-        for seed in range(budget):
+        for seed in (*range(first, budget), *range(min(first, budget))):
             try:
                 World(seed).run()
             except Violation as violation:
