@@ -59,7 +59,7 @@ class ContractViolation(AgentError):
 
 
 class ResultTooLarge(AgentError):
-    """A result is larger than `max_result_bytes`."""
+    """What an agent, a planner or a synthesizer returned is larger than `max_result_bytes`."""
 
     error_class = "permanent"
     error_type = "result_too_large"

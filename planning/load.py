@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from agents.errors import ResultTooLarge
 from agents.registry import Registry, load_function
 from messages.failure import Failure
 from messages.plan import Plan, ResolvedPlan
@@ -28,13 +29,6 @@ class PlanUnreadable(Exception):
     """What a planner returned is no plan."""
 
     error_type = "invalid_plan"
-
-
-class PlanTooLarge(Exception):
-    """What a planner returned is larger than `max_result_bytes`."""
-
-    error_type = "result_too_large"
-    error_class = "permanent"
 
 
 class NothingLeft(Exception):
@@ -121,13 +115,13 @@ def load_planner(name: str, registry: Registry, max_bytes: int = _MAX_BYTES) -> 
 
 
 def as_plan(answer: Any, max_bytes: int = _MAX_BYTES) -> Plan:
-    """Return what a planner answered as a plan. Raises `PlanUnreadable` or `PlanTooLarge`."""
+    """Return what a planner answered as a plan. Raises `PlanUnreadable` or `ResultTooLarge`."""
     try:
         # A Plan too goes through JSON: what its inputs hold has been checked by nobody.
         plain = answer.model_dump() if isinstance(answer, Plan) else answer
         written = to_json(plain)
         if len(written) > max_bytes:
-            raise PlanTooLarge(f"the planner's plan has {len(written)} bytes; at most {max_bytes} are taken")
+            raise ResultTooLarge(f"the planner's plan has {len(written)} bytes; at most {max_bytes} are taken")
         return Plan.model_validate(from_json(written, allow_inf_nan=False))
     except (ValidationError, ValueError) as error:
         raise PlanUnreadable(f"the planner returned {type(answer).__name__}, which is no plan: {_why(error)}") from None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from agents.errors import ResultTooLarge
 from agents.registry import Registry, load_function
 from messages.events import Missing
 from messages.synthesis import Outcome, Synthesize
@@ -15,13 +16,6 @@ from synthesis.template import TemplateSynthesizer
 class NotAText(TypeError):
     """A synthesizer returned something else than a text."""
 
-    error_class = "permanent"
-
-
-class TextTooLarge(ValueError):
-    """A synthesizer's text is larger than `max_result_bytes`."""
-
-    error_type = "result_too_large"
     error_class = "permanent"
 
 
@@ -88,7 +82,7 @@ def _text(answer: Any, max_bytes: int) -> str:
     except UnicodeEncodeError as error:
         raise NotAText(f"the synthesizer's text is not valid Unicode: {error}") from None
     if size > max_bytes:
-        raise TextTooLarge(f"the synthesizer's text has {size} bytes; at most {max_bytes} are taken")
+        raise ResultTooLarge(f"the synthesizer's text has {size} bytes; at most {max_bytes} are taken")
     return answer
 
 

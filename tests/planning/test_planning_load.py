@@ -10,10 +10,10 @@ from types import ModuleType
 import pytest
 from planning_agents import shop
 
-from agents.errors import AgentDefinitionError
+from agents.errors import AgentDefinitionError, ResultTooLarge
 from messages.plan import Plan, ResolvedPlan
 from messages.planning import DraftPlan
-from planning.load import PlanTooLarge, PlanUnreadable, as_plan, load_planner, resolve_draft
+from planning.load import PlanUnreadable, as_plan, load_planner, resolve_draft
 from planning.resolve import InvalidPlan, PlanLimits
 
 SHOP = shop()
@@ -95,7 +95,7 @@ def test_what_is_wrong_with_an_answer_is_said_in_words_fit_for_a_reply(answer, w
 @pytest.mark.parametrize("name", ["blocking", "later"])
 def test_a_plan_larger_than_it_may_be_is_a_permanent_error(name):
     planner = load_planner(f"some_planners:{name}", SHOP, max_bytes=20)
-    with pytest.raises(PlanTooLarge, match="bytes; at most 20 are taken") as refused:
+    with pytest.raises(ResultTooLarge, match="bytes; at most 20 are taken") as refused:
         outcome(planner)
     assert (refused.value.error_type, refused.value.error_class) == ("result_too_large", "permanent")
 

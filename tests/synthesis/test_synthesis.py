@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.decorator import make_spec
-from agents.errors import AgentDefinitionError
+from agents.errors import AgentDefinitionError, ResultTooLarge
 from agents.registry import Registry
 from messages.events import Missing
 from messages.synthesis import Outcome, Synthesize
-from synthesis.load import NotAText, TextTooLarge, load_synthesizer
+from synthesis.load import NotAText, load_synthesizer
 from synthesis.template import MissingField, TemplateSynthesizer, fill, show
 
 
@@ -169,10 +169,10 @@ def test_a_text_larger_than_it_may_be_is_a_permanent_error(load):
     given = order(outcome("ü"))
     written = load("some_writers:blocking", max_bytes=21).write(given)
     assert len(written.encode()) == 21 > len(written)
-    with pytest.raises(TextTooLarge, match="has 21 bytes; at most 20 are taken") as caught:
+    with pytest.raises(ResultTooLarge, match="has 21 bytes; at most 20 are taken") as caught:
         load("some_writers:blocking", max_bytes=20).write(given)
     assert (caught.value.error_type, caught.value.error_class) == ("result_too_large", "permanent")
-    with pytest.raises(TextTooLarge):
+    with pytest.raises(ResultTooLarge):
         asyncio.run(load("some_writers:later", max_bytes=20).write(given))
 
 
